@@ -1,0 +1,40 @@
+package protocol
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// ParseJSON reads one request from a WebSocket text frame. The errors are
+// sentences for the person who wrote the client.
+func ParseJSON(frame []byte) (Request, error) {
+	var r Request
+	if err := json.Unmarshal(frame, &r); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) && wrong.Field != "" {
+			return Request{}, fmt.Errorf("field %q cannot be a JSON %s", wrong.Field, wrong.Value)
+		}
+		return Request{}, errors.New(`a frame is one JSON object, like {"type":"message","message":"Hello!"}`)
+	}
+	if r.Type == "" {
+		return Request{}, errors.New(`the field "type" is missing`)
+	}
+	if len(r.ID) > MaxID {
+		return Request{}, fmt.Errorf("an id has at most %d bytes", MaxID)
+	}
+	if r.Type == TypeChat {
+		r.Type = TypeMessage
+	}
+	return r, nil
+}
+
+// AppendJSON appends the event's JSON to b.
+func (e *Event) AppendJSON(b []byte) []byte {
+	text, err := json.Marshal(e)
+	if err != nil {
+		// Event has only strings, numbers and lists of them: it always encodes.
+		panic(fmt.Sprintf("protocol: encode %s event: %v", e.Type, err))
+	}
+	return append(b, text...)
+}

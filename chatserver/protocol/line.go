@@ -1,0 +1,191 @@
+package protocol
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// LineHelp is the answer to /help, one line each.
+var LineHelp = []string{
+	"LOGIN <user> <password>      log in",
+	"REGISTER <user> <password>   make an account and log in",
+	"/join <room>                 leave the present room and enter <room>",
+	"/leave                       leave the present room",
+	"/rooms                       list the active rooms",
+	"/who                         list who is in the present room",
+	"/history [n]                 show the last n messages of the present room (20)",
+	"/msg <user> <text>           send a direct message",
+	"/subscribe <user>            follow a user: their messages from other rooms reach you",
+	"/unsubscribe <user>          stop following",
+	"/logout                      end the session",
+	"/quit                        close the connection",
+	"anything else                is said in the present room",
+}
+
+const defaultHistory = 20
+
+// ParseLine reads one line of the line protocol, without its line ending.
+// LOGIN, REGISTER and the words after '/' may be in any case. A line that
+// starts with "//" is a message that starts with "/".
+func ParseLine(line string) (Request, error) {
+	line = strings.TrimSuffix(line, "\r")
+	if !utf8.ValidString(line) {
+		return Request{}, errors.New("the line is not valid UTF-8")
+	}
+	if strings.HasPrefix(line, "//") {
+		return Request{Type: TypeMessage, Message: line[1:]}, nil
+	}
+	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+	rest = strings.TrimSpace(rest)
+	switch strings.ToUpper(word) {
+	case "":
+		return Request{}, errors.New("the line is empty")
+	case "LOGIN":
+		return credentials(TypeLogin, "LOGIN", rest)
+	case "REGISTER":
+		return credentials(TypeRegister, "REGISTER", rest)
+	}
+	if !strings.HasPrefix(word, "/") {
+		return Request{Type: TypeMessage, Message: line}, nil
+	}
+	return command(strings.ToLower(word), rest)
+}
+
+func credentials(kind, word, rest string) (Request, error) {
+	user, password, ok := strings.Cut(rest, " ")
+	if !ok || password == "" {
+		return Request{}, fmt.Errorf("usage: %s <user> <password>", word)
+	}
+	return Request{Type: kind, To: user, Message: password}, nil
+}
+
+func command(word, rest string) (Request, error) {
+	switch word {
+	case "/join":
+		if rest == "" {
+			return Request{}, errors.New("usage: /join <room>")
+		}
+		return Request{Type: TypeJoin, Room: rest}, nil
+	case "/leave":
+		return Request{Type: TypeLeave}, nil
+	case "/rooms":
+		return Request{Type: TypeRooms}, nil
+	case "/who":
+		return Request{Type: TypeWho}, nil
+	case "/history":
+		return history(rest)
+	case "/msg":
+		to, text, _ := strings.Cut(rest, " ")
+		if text = strings.TrimSpace(text); to == "" || text == "" {
+			return Request{}, errors.New("usage: /msg <user> <text>")
+		}
+		return Request{Type: TypeDirect, To: to, Message: text}, nil
+	case "/subscribe", "/unsubscribe":
+		if rest == "" || strings.Contains(rest, " ") {
+			return Request{}, fmt.Errorf("usage: %s <user>", word)
+		}
+		return Request{Type: word[1:], To: rest}, nil
+	case "/help", "/logout", "/quit":
+		return Request{Type: word[1:]}, nil
+	}
+	return Request{}, fmt.Errorf("unknown command %s: /help lists the commands, and a message that starts with '/' is written with '//'", word)
+}
+
+func history(rest string) (Request, error) {
+	if rest == "" {
+		return Request{Type: TypeHistory, Limit: defaultHistory}, nil
+	}
+	n, err := strconv.Atoi(rest)
+	if err != nil || n < 1 {
+		return Request{}, errors.New("usage: /history [n], with n from 1")
+	}
+	return Request{Type: TypeHistory, Limit: n}, nil
+}
+
+// AppendLine appends the event as text lines, each ended by "\r\n", as a person
+// at a terminal reads it. Events that a person has no use for append nothing.
+// Control characters in what users wrote are dropped, so that nobody's message
+// can move another's cursor.
+func (e *Event) AppendLine(b []byte) []byte {
+	switch e.Type {
+	case TypeMessage:
+		return e.appendMessage(b)
+	case TypeJoined:
+		return appendLine(b, "* you are in ", e.Room)
+	case TypeLeft:
+		return appendLine(b, "* you left ", e.Room)
+	case TypeSubscribed:
+		return appendLine(b, "* you follow ", e.Username)
+	case TypeUnsubscribed:
+		return appendLine(b, "* you no longer follow ", e.Username)
+	case TypeUserList:
+		return e.appendUsers(b)
+	case TypeRoomList:
+		return e.appendRooms(b)
+	case TypeHistory:
+		for i := range e.Messages {
+			b = e.Messages[i].appendMessage(b)
+		}
+		return appendLine(b, "* ", strconv.Itoa(len(e.Messages)), " messages of ", e.Room)
+	case TypeAnnouncement:
+		return appendLine(b, "* ", e.Message)
+	case TypeReset:
+		return appendLine(b, "* the history of ", e.Room, " starts anew")
+	case TypeReconnect:
+		return appendLine(b, "* this server is going away: please connect again")
+	case TypeError:
+		return appendLine(b, "ERROR ", e.Message)
+	}
+	return b
+}
+
+func (e *Event) appendMessage(b []byte) []byte {
+	if e.Followed {
+		b = append(b, "[Subbed] "...)
+	}
+	place := e.Room
+	if _, _, direct := DirectUsers(e.Room); direct {
+		place = "direct"
+	}
+	return appendLine(b, "[", place, "] ", e.Username, ": ", e.Message)
+}
+
+func (e *Event) appendUsers(b []byte) []byte {
+	return appendLine(b, "* in ", e.Room, " (", strconv.Itoa(max(e.Total, len(e.Users))), "): ", strings.Join(e.Users, ", "))
+}
+
+func (e *Event) appendRooms(b []byte) []byte {
+	if len(e.Rooms) == 0 {
+		return appendLine(b, "* no active rooms: /join <room> makes one")
+	}
+	b = appendLine(b, "* active rooms:")
+	for _, r := range e.Rooms {
+		b = appendLine(b, "*   ", r.Name, " (", strconv.Itoa(r.Users), ")")
+	}
+	return b
+}
+
+// appendLine joins the parts into one line, which no part can break.
+func appendLine(b []byte, parts ...string) []byte {
+	for _, part := range parts {
+		for _, r := range part {
+			switch {
+			case r == '\t' || r == '\n':
+				b = append(b, ' ')
+			case !unicode.IsControl(r) && !isBidiControl(r):
+				b = utf8.AppendRune(b, r)
+			}
+		}
+	}
+	return append(b, '\r', '\n')
+}
+
+// isBidiControl tells the characters that reorder the text after them: they
+// could make one user's line look like another's.
+func isBidiControl(r rune) bool {
+	return r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
+}
