@@ -1,0 +1,26 @@
+package store
+
+// Names of keys. The part in braces is the hash tag: all keys of one entity are in one slot.
+// User and room names hold no braces and no white space and are not empty; callers check
+// that (package protocol, package auth).
+
+func userKey(user string) string        { return "user:{" + user + "}" }              // hash: password, created
+func loginsKey(user string) string      { return "logins:{" + user + "}" }            // hash: sid -> expiry, unix ms
+func sessionKey(user string) string     { return "session:{" + user + "}" }           // hash: status, room, server, since
+func sessionHeldKey(user string) string { return "session:{" + user + "}:held" }      // hash: "<server> <sid>" -> 1
+func subscribersKey(user string) string { return "subscribers:{" + user + "}" }       // set of followers
+func followingKey(user string) string   { return "following:{" + user + "}" }         // set of users followed
+func directKey(user string) string      { return "direct:{" + user + "}" }            // set of direct rooms
+func roomKey(room string) string        { return "room:{" + room + "}" }              // set of active users
+func presenceKey(room string) string    { return "room:{" + room + "}:presence" }     // hash: user -> servers, space separated
+func logKey(room string) string         { return "room:{" + room + "}:log" }          // stream: id "<offset>-0", field "m"
+func metaKey(room string) string        { return "room:{" + room + "}:meta" }         // hash: epoch, offset
+func sentKey(room, user string) string  { return "room:{" + room + "}:sent:" + user } // list: id, offset, id, offset, newest first
+func serverKey(name string) string      { return "server:{" + name + "}" }            // string with a TTL: the heartbeat
+func heldKey(name string) string        { return "server:{" + name + "}:held" }       // set: "session <user> <sid>", "room <room> <user>"
+func limitKey(key string) string        { return "limit:{" + key + "}" }              // counter with a TTL
+
+const (
+	roomsKey   = "rooms"   // sorted set: every room that may have users -> time of the last Enter, unix µs
+	serversKey = "servers" // set: every server that may hold something
+)
