@@ -1,0 +1,374 @@
+package hub
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+)
+
+// Transport is the connection of one client, whatever protocol it speaks.
+type Transport interface {
+	// Protocol is "websocket" or "line", for metrics.
+	Protocol() string
+	// Encoding is how the events are to be written.
+	Encoding() Encoding
+	// WriteBuffers writes complete frames as they are, and blocks until they are
+	// handed over. One goroutine calls it at a time.
+	WriteBuffers(*net.Buffers) error
+	// Close ends the connection with a WebSocket close code and a reason. It may
+	// be called more than once, from any goroutine, and does not block for long.
+	// The reader of the connection ends because of it.
+	Close(code int, reason string)
+}
+
+// Login is who a client is.
+type Login struct {
+	User    string
+	Session string // the login session: several connections may share one
+}
+
+// AttachOptions are what a surface wants for its client.
+type AttachOptions struct {
+	// DefaultRoom is joined at once, for clients that know nothing of rooms.
+	DefaultRoom string
+	// SingleRoom has a join leave the present room, as at a terminal.
+	SingleRoom bool
+	// Full is for clients that asked for protocol.Subprotocol: they are greeted
+	// with Hello and told to reconnect before the server goes away.
+	Full bool
+}
+
+// Client is one connection of a logged-in user.
+//
+// Handle and Detach are called by the connection's reader alone; Event may be
+// called by anyone.
+type Client struct {
+	hub       *Hub
+	user      *user
+	login     Login
+	transport Transport
+	opts      AttachOptions
+	messages  *rate.Limiter // nil: no limit
+	requests  *rate.Limiter // nil: no limit
+
+	handling sync.Mutex // held while a request is handled; drain takes it, so that no answer is cut off
+	present  string     // room that messages without a room go to; guarded by handling
+	rooms    map[string]*room
+	detached bool // guarded by handling
+
+	queue struct {
+		sync.Mutex
+		frames  []*Frame
+		spare   []*Frame // the slice that was just written, to be filled again
+		bytes   int
+		writing bool
+		closed  bool          // nothing more is queued
+		written chan struct{} // closed when something was written; nil: nobody waits
+		after   *closing
+	}
+	gone chan struct{} // closed by Detach
+}
+
+type closing struct {
+	code   int
+	reason string
+}
+
+// Event queues an event for this client.
+func (c *Client) Event(e protocol.Event) { c.enqueue(newFrame(e)) }
+
+// Done is closed when the client is detached.
+func (c *Client) Done() <-chan struct{} { return c.gone }
+
+// enqueue adds a frame to what is to be written. It never blocks: a client that
+// reads more slowly than its queue allows is cut off with a code that tells it
+// to come back and resume.
+func (c *Client) enqueue(f *Frame) {
+	b := f.bytes(c.transport.Encoding())
+	if len(b) == 0 {
+		return
+	}
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	if c.queue.closed {
+		return
+	}
+	if c.queue.bytes+len(b) > c.hub.cfg.QueueBytes {
+		c.hub.metrics.slow.Inc()
+		c.queue.closed, c.queue.frames = true, nil
+		c.progress()
+		c.hub.spawn(func(context.Context) {
+			c.transport.Close(protocol.CloseSlow, "reading too slowly: connect again and resume")
+		})
+		return
+	}
+	c.queue.bytes += len(b)
+	c.queue.frames = append(c.queue.frames, f)
+	if !c.queue.writing {
+		c.queue.writing = true
+		go c.write()
+	}
+}
+
+// hasRoomFor says whether frames fit into the queue with as much room again to
+// spare, so that live messages do not cut the client off at once.
+func (c *Client) hasRoomFor(frames []*Frame) bool {
+	size := 0
+	for _, f := range frames {
+		size += len(f.bytes(c.transport.Encoding()))
+	}
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return c.queue.bytes+size <= c.hub.cfg.QueueBytes/2
+}
+
+// enqueueWhenRoom queues a frame as soon as the queue is less than half full:
+// for what a client asked for, which goes at the client's pace.
+func (c *Client) enqueueWhenRoom(ctx context.Context, f *Frame) error {
+	for {
+		c.queue.Lock()
+		if c.queue.closed {
+			c.queue.Unlock()
+			return net.ErrClosed
+		}
+		if c.queue.bytes <= c.hub.cfg.QueueBytes/2 {
+			c.queue.Unlock()
+			c.enqueue(f)
+			return nil
+		}
+		if c.queue.written == nil {
+			c.queue.written = make(chan struct{})
+		}
+		written := c.queue.written
+		c.queue.Unlock()
+		select {
+		case <-written:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// progress wakes those who wait for room in the queue. Callers hold c.queue.
+func (c *Client) progress() {
+	if c.queue.written != nil {
+		close(c.queue.written)
+		c.queue.written = nil
+	}
+}
+
+// spareFrames is the longest slice that a client keeps for its next burst.
+const spareFrames = 64
+
+// write empties the queue and ends: an idle client has no writer. Whatever is
+// queued goes out in one write. It is bounded by the transport's write deadline.
+func (c *Client) write() {
+	enc := c.transport.Encoding()
+	out := outs.Get().(*out)
+	defer outs.Put(out)
+	for {
+		c.queue.Lock()
+		frames := c.queue.frames
+		if len(frames) == 0 {
+			c.queue.writing = false
+			after := c.queue.after
+			c.queue.Unlock()
+			if after != nil {
+				c.transport.Close(after.code, after.reason)
+			}
+			return
+		}
+		c.queue.frames, c.queue.spare = c.queue.spare[:0], nil
+		c.queue.Unlock()
+
+		size := out.gather(frames, enc)
+		err := c.transport.WriteBuffers(&out.pending)
+		if err == nil {
+			c.hub.metrics.delivered.Add(float64(len(frames)))
+		}
+		clear(frames)
+		c.queue.Lock()
+		c.queue.bytes -= size
+		c.progress()
+		if cap(frames) <= spareFrames {
+			c.queue.spare = frames
+		}
+		if err != nil {
+			// The connection is gone; its reader finds out and detaches.
+			c.queue.closed, c.queue.writing, c.queue.frames = true, false, nil
+			c.queue.Unlock()
+			c.transport.Close(protocol.CloseNormal, "")
+			return
+		}
+		c.queue.Unlock()
+	}
+}
+
+// out is what one write needs; writers come and go, so they share them.
+type out struct {
+	all     net.Buffers
+	pending net.Buffers // the part of all that is not written yet
+}
+
+var outs = sync.Pool{New: func() any { return new(out) }}
+
+// gather takes the bytes of frames and returns how many they are.
+func (o *out) gather(frames []*Frame, enc Encoding) (size int) {
+	clear(o.all)
+	o.all = o.all[:0]
+	for _, f := range frames {
+		b := f.bytes(enc)
+		size += len(b)
+		o.all = append(o.all, b)
+	}
+	o.pending = o.all
+	return size
+}
+
+// close ends the connection once what is queued has been written.
+func (c *Client) close(code int, reason string) {
+	c.queue.Lock()
+	if c.queue.closed {
+		c.queue.Unlock()
+		return
+	}
+	c.queue.closed = true
+	c.queue.after = &closing{code, reason}
+	writing := c.queue.writing
+	c.queue.Unlock()
+	if !writing {
+		c.transport.Close(code, reason)
+	}
+}
+
+// Attach makes a connection a client of its user: present, reachable, counted.
+// ErrDraining and store.ErrOnline say why it cannot be.
+func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOptions) (*Client, error) {
+	c := &Client{
+		hub: h, login: login, transport: t, opts: o,
+		messages: perTenSeconds(h.cfg.MessagesPer10s),
+		requests: perTenSeconds(h.cfg.MessagesPer10s * requestsPerMessage),
+		rooms:    map[string]*room{}, gone: make(chan struct{}),
+	}
+	if err := h.enter(ctx, c); err != nil {
+		return nil, err
+	}
+	c.handling.Lock()
+	defer c.handling.Unlock()
+	if o.Full {
+		c.Event(protocol.Event{
+			Type: protocol.TypeHello, Username: login.User, Session: login.Session,
+			Server: h.cfg.Server, MaxMessageBytes: h.cfg.MaxMessageBytes,
+		})
+	}
+	if o.DefaultRoom != "" {
+		if err := c.joinRoom(ctx, o.DefaultRoom, joining{}); err != nil {
+			c.Event(unavailable(protocol.Request{Room: o.DefaultRoom}))
+			h.log.Warn("joining the default room failed", "room", o.DefaultRoom, "user", login.User, "error", err)
+		}
+	}
+	if !o.Full {
+		// Clients that resume join their direct rooms themselves, with positions.
+		c.joinDirects(ctx)
+	}
+	return c, nil
+}
+
+// requestsPerMessage is how many requests of other kinds (joins, lists) a
+// client may make for each message it may send.
+const requestsPerMessage = 10
+
+func perTenSeconds(n int) *rate.Limiter {
+	if n <= 0 {
+		return nil
+	}
+	return rate.NewLimiter(rate.Every(10*time.Second/time.Duration(n)), n)
+}
+
+// Detach ends the client: its rooms no longer count it and its session is
+// released. It is called when the connection's reader has ended.
+func (c *Client) Detach() {
+	c.handling.Lock()
+	defer c.handling.Unlock()
+	if c.detached {
+		return
+	}
+	c.detached = true
+	c.queue.Lock()
+	c.queue.closed, c.queue.frames = true, nil
+	c.progress()
+	c.queue.Unlock()
+
+	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
+	defer cancel()
+	for name := range c.rooms {
+		c.leaveRoom(ctx, name)
+	}
+	c.hub.exit(ctx, c)
+	close(c.gone)
+}
+
+// detachTime bounds how long a connection's end may wait for Redis.
+const detachTime = 10 * time.Second
+
+// joinRoom makes the client a member. Callers hold c.handling.
+func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
+	r, known := c.rooms[name]
+	if !known {
+		var err error
+		if r, err = c.hub.openRoom(ctx, name); err != nil {
+			return err
+		}
+	}
+	if err := r.join(ctx, c, how); err != nil {
+		if !known {
+			c.hub.closeRoom(r)
+		}
+		return err
+	}
+	if !known {
+		c.rooms[name] = r
+		c.user.enterRoom(ctx, r)
+	}
+	if !protocol.IsDirect(name) {
+		c.present = name
+	}
+	return nil
+}
+
+// leaveRoom ends the membership. Callers hold c.handling.
+func (c *Client) leaveRoom(ctx context.Context, name string) {
+	r := c.rooms[name]
+	if r == nil {
+		return
+	}
+	r.part(c)
+	delete(c.rooms, name)
+	if c.present == name {
+		c.present = ""
+	}
+	c.user.exitRoom(ctx, r)
+	c.hub.closeRoom(r)
+}
+
+// joinDirects makes the client a member of the user's direct rooms.
+func (c *Client) joinDirects(ctx context.Context) {
+	names, err := c.hub.store.Directs(ctx, c.login.User)
+	if err != nil {
+		c.hub.log.Warn("reading a user's direct rooms failed", "user", c.login.User, "error", err)
+		return
+	}
+	for _, name := range names[:min(len(names), maxDirects)] {
+		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
+			c.hub.log.Warn("joining a direct room failed", "user", c.login.User, "error", err)
+		}
+	}
+}
+
+// maxDirects is how many direct rooms a client that does not resume is put into.
+const maxDirects = 100

@@ -1,0 +1,41 @@
+package hub
+
+import (
+	"io"
+	"log/slog"
+	"testing"
+	"time"
+)
+
+// FanOutForBenchmark returns a function that delivers one new message to so
+// many clients, and waits until every one of them has written it.
+func FanOutForBenchmark(b *testing.B, clients int, t Transport) func() {
+	b.Helper()
+	h := New(Config{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, nil, nil)
+	b.Cleanup(h.tasks.end)
+	r := newRoom(h, "Lobby")
+	r.epoch, r.oldest = "epoch", 1
+	var members []*Client
+	for range clients {
+		c := &Client{hub: h, transport: t, gone: make(chan struct{})}
+		members = append(members, c)
+		r.add(c)
+	}
+	offset := uint64(0)
+	body := record{User: "alice", Time: time.Now().UnixMilli(), Text: "a message of about the length that people write", ID: "0123456789"}.encode()
+	return func() {
+		offset++
+		r.apply(liveMessage{offset, "epoch", body})
+		for _, c := range members {
+			for c.busy() {
+				time.Sleep(10 * time.Microsecond)
+			}
+		}
+	}
+}
+
+func (c *Client) busy() bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return c.queue.writing
+}

@@ -1,0 +1,67 @@
+package hub
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+)
+
+// Encoding is how a transport wants its events.
+type Encoding int
+
+const (
+	// JSON is one complete, unmasked WebSocket text frame an event.
+	JSON Encoding = iota
+	// Line is text lines that end in "\r\n".
+	Line
+)
+
+// Frame is an event on its way to many clients: it is encoded at most once an
+// encoding, however many clients it goes to, and its bytes are shared by all of
+// their queues. Nobody may change them.
+type Frame struct {
+	event    protocol.Event
+	jsonOnce sync.Once
+	json     []byte
+	lineOnce sync.Once
+	line     []byte
+}
+
+func newFrame(e protocol.Event) *Frame { return &Frame{event: e} }
+
+// bytes are the frame's bytes in an encoding; empty when that encoding has
+// nothing to say about the event.
+func (f *Frame) bytes(enc Encoding) []byte {
+	if enc == Line {
+		f.lineOnce.Do(func() { f.line = f.event.AppendLine(nil) })
+		return f.line
+	}
+	f.jsonOnce.Do(func() { f.json = webSocketText(f.event.AppendJSON(make([]byte, maxHeader, 256))) })
+	return f.json
+}
+
+// maxHeader is the longest header of an unmasked WebSocket frame (RFC 6455, 5.2).
+const maxHeader = 10
+
+// webSocketText turns b, whose payload starts at maxHeader, into a final text
+// frame; the header is put right before the payload, so nothing is moved.
+func webSocketText(b []byte) []byte {
+	const finText = 0x81
+	n := len(b) - maxHeader
+	switch {
+	case n < 126:
+		b = b[maxHeader-2:]
+		b[1] = byte(n)
+	case n <= 0xFFFF:
+		b = b[maxHeader-4:]
+		b[1] = 126
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+	default:
+		b = b[maxHeader-10:]
+		b[1] = 127
+		binary.BigEndian.PutUint64(b[2:], uint64(n))
+	}
+	b[0] = finText
+	return b
+}

@@ -1,0 +1,421 @@
+// Package hub is the chat itself: who is connected here, which rooms they are
+// in, what they ask for, and how each message of a room reaches each member
+// once and in order, whichever servers they are on.
+//
+// It knows the store (what is kept), the relay (what other servers say) and the
+// protocol's types, but neither sockets nor HTTP: a connection is a Transport.
+//
+// Locks are taken in this order: Client.handling, user.presence, then one of
+// Hub.mu and room.mu, then the queues. Only the first two are held across calls
+// to Redis.
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/relay"
+	"github.com/chatcluster/chatcluster/chatserver/store"
+)
+
+var (
+	// ErrDraining refuses clients because the server is going away.
+	ErrDraining = errors.New("this server is going away: connect again to reach another one")
+	// ErrLoggedOut refuses clients whose session was ended.
+	ErrLoggedOut = errors.New("this session was logged out: log in again")
+)
+
+// Config is what the hub has to be told. Zero numbers get the stated default.
+type Config struct {
+	Server          string        // this server's id, the same as the store's
+	MaxMessageBytes int           // 4096
+	MessagesPer10s  int           // a connection; 0 is no limit
+	QueueBytes      int           // what may wait for one client; 1 MiB
+	Policy          store.Policy  // for a user who is online already
+	DrainWindow     time.Duration // over which clients are sent away; 20 s
+	Log             *slog.Logger
+	Registerer      prometheus.Registerer
+}
+
+// Hub is one chat server's share of the chat.
+type Hub struct {
+	cfg     Config
+	store   *store.Store
+	relay   *relay.Relay
+	log     *slog.Logger
+	metrics *metrics
+	cores   int
+	tasks   tasks
+
+	beat      atomic.Int64 // unix nanoseconds of the last heartbeat that Redis took
+	unsettles atomic.Bool  // presence in Redis differs from ours
+	live      atomic.Pointer[[]string]
+
+	mu        sync.Mutex
+	draining  bool
+	clients   map[*Client]struct{}
+	users     map[string]*user
+	rooms     map[string]*room
+	followers map[string]map[*user]struct{} // by the user who is followed
+}
+
+// New makes a hub; Run has to run for it to work.
+func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
+	if cfg.MaxMessageBytes == 0 {
+		cfg.MaxMessageBytes = 4096
+	}
+	if cfg.QueueBytes == 0 {
+		cfg.QueueBytes = 1 << 20
+	}
+	if cfg.DrainWindow == 0 {
+		cfg.DrainWindow = 20 * time.Second
+	}
+	h := &Hub{
+		cfg: cfg, store: st, relay: rl, log: cfg.Log, cores: runtime.GOMAXPROCS(0),
+		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
+		followers: map[string]map[*user]struct{}{},
+	}
+	h.metrics = newMetrics(cfg.Registerer, h)
+	h.tasks.ctx, h.tasks.cancel = context.WithCancel(context.Background())
+	return h
+}
+
+// Run relays, keeps the heartbeat and tidies until ctx ends.
+func (h *Hub) Run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, h.tasks.cancel)
+	defer stop()
+	h.spawn(h.heartbeats)
+	h.spawn(h.tidy)
+	err := h.relay.Run(h.tasks.ctx, h)
+	h.tasks.end()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// spawn runs f on its own until the hub ends; false says it has ended already.
+func (h *Hub) spawn(f func(context.Context)) bool { return h.tasks.spawn(f) }
+
+// Healthy says whether this server can relay: nil, or what is wrong.
+func (h *Hub) Healthy() error {
+	if age := time.Since(time.Unix(0, h.beat.Load())); age > heartbeatTTL {
+		return errors.New("no heartbeat reached Redis for longer than it lives: is Redis up and reachable?")
+	}
+	h.mu.Lock()
+	draining := h.draining
+	h.mu.Unlock()
+	if draining {
+		return ErrDraining
+	}
+	return h.relay.Healthy()
+}
+
+// enter takes a client in: its user becomes present and reachable.
+func (h *Hub) enter(ctx context.Context, c *Client) error {
+	h.mu.Lock()
+	if h.draining {
+		h.mu.Unlock()
+		return ErrDraining
+	}
+	u := h.users[c.login.User]
+	if u == nil {
+		u = newUser(h, c.login.User)
+		h.users[u.name] = u
+	}
+	u.refs++
+	h.mu.Unlock()
+
+	c.user = u
+	if err := u.acquire(ctx, c.login.Session); err != nil {
+		h.unref(u)
+		return err
+	}
+	// Only now, with the user's channel subscribed, can no logout slip through.
+	valid, err := h.store.LoginValid(ctx, c.login.User, c.login.Session)
+	if err == nil && !valid {
+		err = ErrLoggedOut
+	}
+	if err != nil {
+		u.release(ctx, c.login.Session)
+		h.unref(u)
+		return err
+	}
+	u.add(c)
+	h.mu.Lock()
+	h.clients[c] = struct{}{}
+	h.mu.Unlock()
+	return nil
+}
+
+// exit undoes enter.
+func (h *Hub) exit(ctx context.Context, c *Client) {
+	c.user.remove(c)
+	c.user.release(ctx, c.login.Session)
+	h.mu.Lock()
+	delete(h.clients, c)
+	h.mu.Unlock()
+	h.unref(c.user)
+}
+
+func (h *Hub) unref(u *user) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	u.refs--
+	if u.refs > 0 {
+		return
+	}
+	delete(h.users, u.name)
+	h.relay.Unsubscribe(store.UserChannel(u.name))
+	for whom := range h.followers {
+		h.stopListeningLocked(u, whom)
+	}
+}
+
+// acquire holds a session in Redis and has the sessions it replaces closed.
+func (h *Hub) acquire(ctx context.Context, name, session string) error {
+	got, err := h.store.Acquire(ctx, name, session, h.cfg.Policy, h.liveServers())
+	if errors.Is(err, store.ErrOnline) {
+		// Our list may still have a server that died a moment ago.
+		live, _, listErr := h.store.Servers(ctx)
+		if listErr != nil {
+			return listErr
+		}
+		got, err = h.store.Acquire(ctx, name, session, h.cfg.Policy, live)
+	}
+	if err != nil {
+		return err
+	}
+	for _, old := range got.Replaced {
+		h.broadcast(ctx, store.UserChannel(name), record{Kind: kindReplaced, Login: old})
+	}
+	return nil
+}
+
+// Logout ends a login session: its token is refused from now on, and its
+// connections are closed on every server.
+func (h *Hub) Logout(ctx context.Context, name, session string) error {
+	if err := h.store.RemoveLogin(ctx, name, session); err != nil {
+		return err
+	}
+	return h.store.Broadcast(ctx, store.UserChannel(name), record{Kind: kindLogout, Login: session}.encode())
+}
+
+// openRoom finds or makes a room and keeps it until closeRoom.
+func (h *Hub) openRoom(_ context.Context, name string) (*room, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.rooms[name]; r != nil {
+		r.refs++
+		return r, nil
+	}
+	r := newRoom(h, name)
+	r.refs = 1
+	if !h.spawn(r.subscribe) {
+		return nil, ErrDraining
+	}
+	h.rooms[name] = r
+	return r, nil
+}
+
+// subscribe makes the relay bring the room's messages, then finds its position.
+func (r *room) subscribe(ctx context.Context) {
+	_, err := retry(ctx, func() (struct{}, error) {
+		return struct{}{}, r.hub.relay.Subscribe(ctx, r.channel)
+	})
+	if err == nil {
+		r.catchUp()
+	}
+}
+
+// closeRoom gives back what openRoom gave. The room lingers for a moment: its
+// next member often comes soon.
+func (h *Hub) closeRoom(r *room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.refs--
+	r.unused = time.Now()
+}
+
+// Live takes what the relay brings (relay.Handler).
+func (h *Hub) Live(channel string, payload []byte) {
+	offset, epoch, body, ok := store.ParseLive(payload)
+	if !ok {
+		h.log.Error("a live message is not ours; skipped", "channel", channel)
+		return
+	}
+	kind, name := splitChannel(channel)
+	switch kind {
+	case "room":
+		h.mu.Lock()
+		r := h.rooms[name]
+		h.mu.Unlock()
+		if r != nil {
+			r.live(liveMessage{offset, epoch, body})
+		}
+	case "user":
+		h.signal(name, body)
+	case "follow":
+		h.followed(name, body)
+	}
+}
+
+// splitChannel takes "room:{lobby}:live" apart.
+func splitChannel(channel string) (kind, name string) {
+	kind, rest, _ := strings.Cut(channel, ":{")
+	return kind, strings.TrimSuffix(rest, "}:live")
+}
+
+// Resubscribed has everything read again that the relay may have missed
+// (relay.Handler).
+func (h *Hub) Resubscribed(channels []string) {
+	for _, channel := range channels {
+		kind, name := splitChannel(channel)
+		h.mu.Lock()
+		r, u := h.rooms[name], h.users[name]
+		h.mu.Unlock()
+		switch {
+		case kind == "room" && r != nil:
+			r.catchUp()
+		case kind == "user" && u != nil:
+			h.spawn(u.refresh)
+		}
+	}
+}
+
+// signal does what a record on a user's channel asks for.
+func (h *Hub) signal(name string, body []byte) {
+	rec, err := decodeRecord(body)
+	if err != nil {
+		h.log.Error("a signal is not ours; skipped", "user", name, "error", err)
+		return
+	}
+	h.mu.Lock()
+	u := h.users[name]
+	h.mu.Unlock()
+	if u == nil {
+		return
+	}
+	switch rec.Kind {
+	case kindLogout:
+		u.closeSession(rec.Login, protocol.CloseUnauthorized, "logged out")
+	case kindReplaced:
+		u.closeSession(rec.Login, protocol.CloseReplaced, "the same user logged in elsewhere")
+	case kindDirect:
+		h.spawn(func(ctx context.Context) { u.joinDirect(ctx, rec.Room) })
+	}
+}
+
+// openDirect makes a direct room known to both of its users.
+func (h *Hub) openDirect(ctx context.Context, name string) error {
+	a, b, ok := protocol.DirectUsers(name)
+	if !ok {
+		return fmt.Errorf("%s is not a direct room", name)
+	}
+	for _, user := range []string{a, b} {
+		added, err := h.store.OpenDirect(ctx, user, name)
+		if err != nil {
+			return err
+		}
+		if added {
+			h.broadcast(ctx, store.UserChannel(user), record{Kind: kindDirect, Room: name})
+		}
+	}
+	return nil
+}
+
+// publish stores a message, trying again while the request's time lasts: the
+// message's id makes sure that it appears once.
+func (h *Hub) publish(ctx context.Context, m store.Message) (store.Published, error) {
+	return retry(ctx, func() (store.Published, error) { return h.store.Publish(ctx, m) })
+}
+
+func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, time.Second
+	return backoff.Retry(ctx, f, backoff.WithBackOff(b))
+}
+
+// broadcast tells other servers something that is not kept. Losing it does no
+// lasting harm, so a failure is logged and no more.
+func (h *Hub) broadcast(ctx context.Context, channel string, r record) {
+	if err := h.store.Broadcast(ctx, channel, r.encode()); err != nil {
+		h.log.Warn("a broadcast failed", "channel", channel, "error", err)
+	}
+}
+
+// tellFollowers sends a copy of a message to those who follow its sender.
+func (h *Hub) tellFollowers(ctx context.Context, rec record) {
+	any, err := h.store.HasFollowers(ctx, rec.User)
+	if err != nil {
+		h.log.Warn("looking up followers failed", "user", rec.User, "error", err)
+		return
+	}
+	if any {
+		h.broadcast(ctx, store.FollowChannel(rec.User), rec)
+	}
+}
+
+// followed passes a message of a followed user on, except to those who get it
+// as members of its room.
+func (h *Hub) followed(whom string, body []byte) {
+	rec, err := decodeRecord(body)
+	if err != nil {
+		h.log.Error("a follower's copy is not ours; skipped", "user", whom, "error", err)
+		return
+	}
+	h.mu.Lock()
+	r := h.rooms[rec.Room]
+	followers := make([]*user, 0, len(h.followers[whom]))
+	for u := range h.followers[whom] {
+		followers = append(followers, u)
+	}
+	h.mu.Unlock()
+
+	e := rec.event(rec.Room, "", rec.Offset)
+	e.Followed = true
+	f := newFrame(e)
+	for _, u := range followers {
+		u.each(func(c *Client) {
+			if r == nil || !r.has(c) {
+				c.enqueue(f)
+			}
+		})
+	}
+}
+
+// listenTo has copies of whom's messages delivered to u.
+func (h *Hub) listenTo(ctx context.Context, u *user, whom string) error {
+	h.mu.Lock()
+	if h.followers[whom] == nil {
+		h.followers[whom] = map[*user]struct{}{}
+	}
+	h.followers[whom][u] = struct{}{}
+	h.mu.Unlock()
+	return h.relay.Subscribe(ctx, store.FollowChannel(whom))
+}
+
+func (h *Hub) stopListening(u *user, whom string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stopListeningLocked(u, whom)
+}
+
+func (h *Hub) stopListeningLocked(u *user, whom string) {
+	delete(h.followers[whom], u)
+	if len(h.followers[whom]) == 0 {
+		delete(h.followers, whom)
+		h.relay.Unsubscribe(store.FollowChannel(whom))
+	}
+}

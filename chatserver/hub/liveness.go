@@ -1,0 +1,185 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/store"
+)
+
+const (
+	heartbeatEvery = time.Second
+	// heartbeatTTL is how long a server counts as alive after its last
+	// heartbeat, and so how long a crashed one's users look online.
+	heartbeatTTL = 5 * time.Second
+	// lingerRoom is how long a room without clients is kept.
+	lingerRoom = 10 * time.Second
+)
+
+// heartbeats tells the other servers that this one lives, and cleans up after
+// those that do no more.
+func (h *Hub) heartbeats(ctx context.Context) {
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	for {
+		h.heartbeat(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *Hub) heartbeat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
+	defer cancel()
+	err := h.store.Heartbeat(ctx, heartbeatTTL)
+	lapsed := errors.Is(err, store.ErrLapsed)
+	if err != nil && !lapsed {
+		h.log.Warn("the heartbeat failed", "error", err)
+		return
+	}
+	h.beat.Store(time.Now().UnixNano())
+	if unsettled := h.unsettles.Swap(false); lapsed || unsettled {
+		h.settle(ctx, lapsed)
+	}
+	live, dead, err := h.store.Servers(ctx)
+	if err != nil {
+		h.log.Warn("listing the servers failed", "error", err)
+		return
+	}
+	h.live.Store(&live)
+	for _, server := range dead {
+		h.sweep(ctx, server)
+	}
+}
+
+func (h *Hub) liveServers() []string {
+	if live := h.live.Load(); live != nil {
+		return *live
+	}
+	return []string{h.store.Name()}
+}
+
+// sweep removes what a dead server held.
+func (h *Hub) sweep(ctx context.Context, server string) {
+	swept, err := h.store.Sweep(ctx, server)
+	if err != nil {
+		h.log.Warn("sweeping up after a server failed; trying again with the next heartbeat", "server", server, "error", err)
+		return
+	}
+	h.metrics.swept.Inc()
+	h.log.Info("swept up after a server that died", "server", server, "users", swept.Users, "rooms", len(swept.Rooms))
+	for _, room := range swept.Rooms {
+		h.broadcast(ctx, store.RoomChannel(room), record{Kind: kindChanged})
+	}
+}
+
+// unsettled notes that presence in Redis is not what it should be.
+func (h *Hub) unsettled(err error, doing, user string) {
+	h.log.Warn("presence could not be stored; the next heartbeat does it", "doing", doing, "user", user, "error", err)
+	h.unsettles.Store(true)
+}
+
+// settle stores the presence of everybody here again, under a new name, and has
+// everything swept that the old name held. After a lapse others do that.
+func (h *Hub) settle(ctx context.Context, lapsed bool) {
+	if !lapsed {
+		if err := h.store.Renew(ctx, heartbeatTTL); err != nil {
+			h.unsettled(err, "settling", "")
+			return
+		}
+	}
+	h.mu.Lock()
+	users := make([]*user, 0, len(h.users))
+	for _, u := range h.users {
+		users = append(users, u)
+	}
+	h.mu.Unlock()
+	for _, u := range users {
+		if err := u.assert(ctx); err != nil {
+			h.unsettled(err, "settling", u.name)
+			return
+		}
+	}
+	h.log.Info("stored the presence of all users here again", "users", len(users))
+}
+
+// tidy forgets rooms that nobody has been in for a while.
+func (h *Hub) tidy(ctx context.Context) {
+	tick := time.NewTicker(lingerRoom / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			h.mu.Lock()
+			for name, r := range h.rooms {
+				if r.refs == 0 && now.Sub(r.unused) > lingerRoom {
+					delete(h.rooms, name)
+					h.relay.Unsubscribe(r.channel)
+				}
+			}
+			h.mu.Unlock()
+		}
+	}
+}
+
+// Drain sends every client away, spread over the drain window so that the other
+// servers get them one by one, and returns when all are gone or ctx ends. What
+// a client was being answered is answered; what it sent after that was not
+// acknowledged, and it sends it again elsewhere.
+func (h *Hub) Drain(ctx context.Context) {
+	h.mu.Lock()
+	h.draining = true
+	clients := make([]*Client, 0, len(h.clients))
+	for c := range h.clients {
+		clients = append(clients, c)
+	}
+	h.mu.Unlock()
+	h.log.Info("draining", "clients", len(clients), "window", h.cfg.DrainWindow)
+
+	// The closes leave time within the window for the last of them to finish.
+	step := h.cfg.DrainWindow * 3 / 4 / time.Duration(max(len(clients), 1))
+	step = min(step, maxDrainStep)
+	for _, c := range clients {
+		c.sendAway()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rand.N(2*step + 1)):
+		}
+	}
+	for _, c := range clients {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.gone:
+		}
+	}
+	h.log.Info("drained", "clients", len(clients))
+}
+
+// maxDrainStep keeps the drain of a nearly empty server short.
+const maxDrainStep = 100 * time.Millisecond
+
+// reconnectSpread is over how long clients are asked to spread their return, in milliseconds.
+const reconnectSpread = 1000
+
+// sendAway closes the connection so that the client comes back elsewhere. It
+// waits for the request that is being handled.
+func (c *Client) sendAway() {
+	c.hub.spawn(func(context.Context) {
+		c.handling.Lock()
+		defer c.handling.Unlock()
+		if c.opts.Full || c.transport.Encoding() == Line {
+			c.Event(protocol.Event{Type: protocol.TypeReconnect, After: rand.Int64N(reconnectSpread)})
+		}
+		c.close(protocol.CloseServiceRestart, "the server is going away: connect again")
+	})
+}
