@@ -1,0 +1,95 @@
+package chatserver
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/chatcluster/chatcluster/chatserver/account"
+	"github.com/chatcluster/chatcluster/chatserver/address"
+	"github.com/chatcluster/chatcluster/chatserver/auth"
+	"github.com/chatcluster/chatcluster/chatserver/hub"
+	"github.com/chatcluster/chatcluster/chatserver/line"
+	"github.com/chatcluster/chatcluster/chatserver/relay"
+	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/web"
+)
+
+// openStore connects to Redis, however long it takes Redis to come up.
+func (s *Server) openStore(ctx, life context.Context) (*store.Store, error) {
+	o := store.Options{
+		URLs:         s.config.Redis.URLs,
+		UsernameFile: s.config.Redis.UsernameFile,
+		PasswordFile: s.config.Redis.PasswordFile,
+		CAFile:       s.config.Redis.CAFile,
+		ServerID:     s.config.NodeID,
+		HistoryCount: s.config.HistoryCount,
+		HistoryAge:   s.config.HistoryAge,
+	}
+	if s.config.Dev && len(o.URLs) == 0 {
+		url, err := runDevRedis(life)
+		if err != nil {
+			return nil, err
+		}
+		o.URLs = []string{url}
+	}
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
+	return backoff.Retry(ctx, func() (*store.Store, error) { return store.Open(ctx, o) },
+		backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, in time.Duration) {
+			s.log.Warn("Redis cannot be used yet; trying again", "in", in, "error", err)
+		}))
+}
+
+// assemble builds the chat around an open store.
+func (s *Server) assemble(st *store.Store) (*chat, error) {
+	proxies, err := address.ParseProxies(s.config.TrustedProxies)
+	if err != nil {
+		return nil, err
+	}
+	addresses := address.NewLimits(st, address.Options{
+		TrustedProxies:    proxies,
+		RequestsPerHour:   s.config.RequestsPerHour,
+		ConnectionsAtOnce: s.config.ConnectionsPerAddress,
+	}, s.log)
+	h := hub.New(hub.Config{
+		Server:          s.config.NodeID,
+		MaxMessageBytes: s.config.MaxMessageBytes,
+		MessagesPer10s:  s.config.MessagesPer10s,
+		Policy:          policies[s.config.DuplicateLogin],
+		DrainWindow:     s.config.DrainWindow,
+		Log:             s.log,
+		Registerer:      s.metrics,
+	}, st, relay.New(st.Client(), s.config.NodeID, s.log))
+	accounts := &account.Accounts{
+		Store: st,
+		// A password costs a core some 60 ms: one core less than all may be busy with them.
+		Passwords: auth.NewPasswords(bcrypt.DefaultCost, max(1, runtime.GOMAXPROCS(0)-1)),
+		Tokens:    auth.NewTokens(s.keys, s.config.ClusterID, s.config.AccessTokenTTL),
+		Open:      s.config.RegistrationOpen,
+	}
+	w, err := web.New(web.Config{
+		Accounts: accounts, Hub: h, Addresses: addresses,
+		Origins:         s.config.AllowedOrigins,
+		DefaultRoom:     s.config.DefaultRoom,
+		MaxMessageBytes: s.config.MaxMessageBytes,
+		PingEvery:       pingEvery,
+		IdleTimeout:     3 * pingEvery,
+		Log:             s.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := line.New(line.Config{
+		Accounts: accounts, Hub: h, Addresses: addresses,
+		MaxMessageBytes: s.config.MaxMessageBytes,
+		LoginTimeout:    lineLoginTimeout,
+		IdleTimeout:     lineIdleTimeout,
+		Log:             s.log,
+	})
+	return &chat{store: st, hub: h, web: w, line: l}, nil
+}

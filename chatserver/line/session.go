@@ -1,0 +1,244 @@
+package line
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/hub"
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/watchdog"
+)
+
+const (
+	maxMistakes = 20                  // malformed lines in a row
+	maxFailures = 5                   // wrong passwords
+	sessionLife = 30 * 24 * time.Hour // of a login; it ends with its connection at the latest
+	lineRoom    = 256                 // bytes of a line beside the message: a command and a user
+	farewell    = time.Second         // for the peer to close after we said goodbye
+	requestTime = 10 * time.Second    // for Redis to answer what a line asks
+)
+
+// session is one connection, and while somebody is logged in on it the hub's
+// Transport to them. All but the Transport's methods is the reader's alone.
+type session struct {
+	server *Server
+	conn   *watchdog.Conn
+	tls    *tls.Conn
+	addr   netip.Addr
+	lines  *reader
+
+	client   *hub.Client // nil: nobody is logged in
+	login    hub.Login
+	mistakes int
+	failures int
+
+	mu     sync.Mutex
+	ending bool // goodbye was said: what still comes is read and dropped
+}
+
+func serve(s *Server, conn *tls.Conn, addr netip.Addr) {
+	watched := s.watchdog.Watch(conn, nil)
+	c := &session{
+		server: s, conn: watched, tls: conn, addr: addr,
+		lines: newReader(watched, s.MaxMessageBytes+lineRoom),
+	}
+	defer func() {
+		// Nobody else's conversation ends because of what one connection made happen.
+		if p := recover(); p != nil {
+			s.Log.Error("connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
+		}
+		_ = watched.Close()
+	}()
+	defer c.leave()
+	err := c.run()
+	s.Log.Debug("connection ended", "user", c.login.User, "error", err)
+}
+
+// run reads lines until the connection ends.
+func (c *session) run() error {
+	for {
+		line, err := c.next()
+		switch {
+		case errors.Is(err, errTooLong):
+			c.mistake(fmt.Errorf("%w: the limit is %d bytes", err, c.lines.limit))
+		case err != nil:
+			return err
+		case !c.isEnding():
+			c.handle(line)
+		}
+	}
+}
+
+// next waits for a line. A connection that has been silent both ways for too
+// long is told goodbye.
+func (c *session) next() (string, error) {
+	for {
+		idle := c.server.IdleTimeout
+		if c.client == nil {
+			idle = c.server.LoginTimeout
+		}
+		c.setDeadline(idle)
+		line, err := c.lines.next()
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded) || c.isEnding():
+			return line, err
+		case c.client == nil:
+			c.goodbye("nobody has logged in: closing")
+		case c.conn.Silent() >= idle:
+			c.leave()
+			c.goodbye("nothing was said for a long time: closing")
+		}
+	}
+}
+
+func (c *session) handle(line string) {
+	req, err := protocol.ParseLine(line)
+	if err != nil {
+		c.mistake(err)
+		return
+	}
+	c.mistakes = 0
+	ctx, cancel := context.WithTimeout(c.server.ctx, requestTime)
+	defer cancel()
+	switch req.Type {
+	case protocol.TypeHelp:
+		for _, text := range protocol.LineHelp {
+			c.say(text)
+		}
+	case protocol.TypeQuit:
+		c.leave()
+		c.goodbye("goodbye")
+	case protocol.TypeLogin:
+		c.logIn(ctx, req.To, req.Message)
+	case protocol.TypeRegister:
+		c.register(ctx, req.To, req.Message)
+	case protocol.TypeLogout:
+		c.logOut()
+	default:
+		c.chat(req)
+	}
+}
+
+// chat hands everything that is not about accounts to the hub.
+func (c *session) chat(req protocol.Request) {
+	if c.client == nil {
+		c.fail(protocol.CodeNotLoggedIn, "log in first: LOGIN <user> <password>")
+		return
+	}
+	c.client.Handle(c.server.ctx, req)
+}
+
+// mistake answers a line that is no request.
+func (c *session) mistake(err error) {
+	c.fail(protocol.CodeBadRequest, err.Error())
+	if c.mistakes++; c.mistakes >= maxMistakes {
+		c.leave()
+		c.goodbye("too many malformed lines: closing")
+	}
+}
+
+func (c *session) say(text string) {
+	c.tell(protocol.Event{Type: protocol.TypeAnnouncement, Message: text})
+}
+
+func (c *session) fail(code, text string) {
+	c.tell(protocol.Event{Type: protocol.TypeError, Code: code, Message: text})
+}
+
+// tell writes an event; to a client in its turn after what the hub has queued.
+func (c *session) tell(e protocol.Event) {
+	if c.client != nil {
+		c.client.Event(e)
+		return
+	}
+	_, _ = c.conn.Write(e.AppendLine(nil)) // a broken connection is noticed when it is read next
+}
+
+// leave makes the hub forget the connection, and the session with it.
+func (c *session) leave() {
+	if c.client == nil {
+		return
+	}
+	c.client.Detach()
+	c.client = nil
+	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+	defer cancel()
+	if err := c.server.Accounts.Store.RemoveLogin(ctx, c.login.User, c.login.Session); err != nil {
+		c.server.Log.Warn("a session could not be removed and lives until it expires", "user", c.login.User, "error", err)
+	}
+}
+
+func newSession() string { return rand.Text() }
+
+// Protocol, Encoding, WriteBuffers and Close are the hub's Transport.
+func (c *session) Protocol() string { return "line" }
+
+func (c *session) Encoding() hub.Encoding { return hub.Line }
+
+func (c *session) WriteBuffers(bufs *net.Buffers) error { return c.conn.WriteBuffers(bufs) }
+
+// Close says the reason and ends the connection. The code means nothing here.
+func (c *session) Close(_ int, reason string) {
+	if c.isEnding() {
+		return
+	}
+	if !c.server.begin() {
+		c.conn.Cut()
+		return
+	}
+	go func() { // a write may block for as long as the watchdog lets it
+		defer c.server.conns.Done()
+		c.goodbye(reason)
+	}()
+}
+
+// goodbye says why, ends our side of the connection and gives the peer a moment
+// to end theirs: closing with something unread could reset the connection
+// before the peer has seen why.
+func (c *session) goodbye(reason string) {
+	if !c.end() {
+		return
+	}
+	if reason != "" {
+		e := protocol.Event{Type: protocol.TypeAnnouncement, Message: reason}
+		_, _ = c.conn.Write(e.AppendLine(nil))
+	}
+	_ = c.tls.CloseWrite()
+}
+
+// end makes what is read from now on be dropped, and soon end; false if it did
+// already.
+func (c *session) end() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return false
+	}
+	c.ending = true
+	_ = c.conn.SetReadDeadline(time.Now().Add(farewell))
+	return true
+}
+
+func (c *session) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// setDeadline bounds the next read, unless goodbye has bounded it already.
+func (c *session) setDeadline(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending {
+		_ = c.conn.SetReadDeadline(time.Now().Add(d))
+	}
+}

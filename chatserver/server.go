@@ -1,0 +1,279 @@
+// Package chatserver puts a chat server together: it opens what the server
+// needs, starts the listeners, and on the way out drains in the right order.
+// What a chat is lives in the packages below it. It knows nothing of Kubernetes.
+package chatserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chatcluster/chatcluster/chatserver/auth"
+	"github.com/chatcluster/chatcluster/chatserver/hub"
+	"github.com/chatcluster/chatcluster/chatserver/line"
+	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/web"
+)
+
+const (
+	// drainMargin is what the end may take beyond the drain window: the last
+	// clients closing, and goodbye to Redis.
+	drainMargin = 5 * time.Second
+	requestTime = 5 * time.Second // for HTTP requests under way to finish
+
+	// pingEvery is below the minute after which many proxies drop a connection
+	// on which nothing moves.
+	pingEvery = 25 * time.Second
+
+	lineLoginTimeout = time.Minute // to log in on the line protocol
+	lineIdleTimeout  = time.Hour   // of a line connection on which nothing is said either way
+)
+
+// Server is one chat server: New, then Run once.
+type Server struct {
+	config  Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	keys    *auth.Keys
+	seeds   []seed
+	tls     *certificate
+	lineTLS *certificate
+
+	https, line, adminLn net.Listener // line and adminLn may be nil
+
+	chat atomic.Pointer[chat] // nil until Redis was reached
+}
+
+// chat is what there is once Redis was reached.
+type chat struct {
+	store *store.Store
+	hub   *hub.Hub
+	web   *web.Server
+	line  *line.Server
+}
+
+// New reads all files and binds all addresses, so that what is wrong with the
+// configuration is said at once. Nothing is served before Run.
+func New(c Config) (*Server, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{config: c, log: c.Log, metrics: prometheus.NewRegistry()}
+	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.listen} {
+		if err := step(); err != nil {
+			s.closeListeners()
+			return nil, err
+		}
+	}
+	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		buildInfo(c.Version, c.NodeID), expiry("https", s.tls))
+	if s.lineTLS != s.tls {
+		s.metrics.MustRegister(expiry("line", s.lineTLS))
+	}
+	return s, nil
+}
+
+func (s *Server) loadKeys() (err error) {
+	if s.config.TokenKeysDir == "" {
+		s.keys = auth.RandomKeys()
+		return nil
+	}
+	s.keys, err = auth.LoadKeys(s.config.TokenKeysDir)
+	return err
+}
+
+func (s *Server) loadSeeds() (err error) {
+	if s.config.UsersFile != "" {
+		s.seeds, err = readSeeds(s.config.UsersFile)
+	}
+	if s.config.DemoUsers {
+		s.seeds = append(s.seeds, demoSeeds...)
+	}
+	return err
+}
+
+func (s *Server) loadCertificates() (err error) {
+	if s.config.TLS.Cert == "" {
+		s.tls, err = selfSigned()
+	} else {
+		s.tls, err = loadCertificate(s.config.TLS)
+	}
+	s.lineTLS = s.tls
+	if err == nil && s.config.LineTLS.Cert != "" {
+		s.lineTLS, err = loadCertificate(s.config.LineTLS)
+	}
+	return err
+}
+
+func (s *Server) listen() error {
+	for _, l := range []struct {
+		what, addr string
+		into       *net.Listener
+	}{
+		{"HTTPS", s.config.Listen, &s.https},
+		{"the line protocol", s.config.LineListen, &s.line},
+		{"administration", s.config.AdminListen, &s.adminLn},
+	} {
+		if l.addr == "" {
+			continue
+		}
+		ln, err := net.Listen("tcp", l.addr)
+		if err != nil {
+			return fmt.Errorf("listen for %s: %w", l.what, err)
+		}
+		*l.into = ln
+	}
+	return nil
+}
+
+func (s *Server) closeListeners() {
+	for _, ln := range []net.Listener{s.https, s.line, s.adminLn} {
+		if ln != nil {
+			_ = ln.Close()
+		}
+	}
+}
+
+// Addr is where HTTPS is served; LineAddr and AdminAddr the others, empty if not.
+func (s *Server) Addr() string      { return addr(s.https) }
+func (s *Server) LineAddr() string  { return addr(s.line) }
+func (s *Server) AdminAddr() string { return addr(s.adminLn) }
+
+func addr(ln net.Listener) string {
+	if ln == nil {
+		return ""
+	}
+	return ln.Addr().String()
+}
+
+// Run serves until ctx ends, then drains, and returns nil if all went well.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.closeListeners()
+	// What serves outlives ctx: it ends when the drain has.
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, life := errgroup.WithContext(life)
+	serving, stop := context.WithCancel(ctx) // ends with ctx, or when a part fails
+	defer stop()
+	context.AfterFunc(life, stop)
+
+	g.Go(func() error { return s.serveAdmin(life) })
+	g.Go(func() error { return s.keys.Watch(life, s.log) })
+	for _, c := range []*certificate{s.tls, s.lineTLS} {
+		if c.files.Cert != "" {
+			g.Go(func() error { c.watch(life, s.log); return nil })
+		}
+	}
+	g.Go(func() error {
+		defer end()
+		return s.serveChat(serving, life, g)
+	})
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) serveAdmin(life context.Context) error {
+	if s.adminLn == nil {
+		return nil
+	}
+	admin := s.admin()
+	stop := context.AfterFunc(life, func() { _ = admin.Close() })
+	defer stop()
+	if err := admin.Serve(s.adminLn); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve administration: %w", err)
+	}
+	return nil
+}
+
+// serveChat serves until serving ends, then drains. Parts that it needs to the
+// very end run in g until life ends.
+func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) error {
+	st, err := s.openStore(serving, life)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = st.Close() }()
+	c, err := s.assemble(st)
+	if err != nil {
+		return err
+	}
+	hubLife, endHub := context.WithCancel(life)
+	defer endHub()
+	hubDone := make(chan struct{})
+	g.Go(func() error {
+		defer close(hubDone)
+		return c.hub.Run(hubLife)
+	})
+	if err := s.plantSeeds(serving, c); err != nil {
+		return err
+	}
+	s.chat.Store(c)
+	g.Go(func() error { return c.web.Serve(s.https, s.tls.config()) })
+	if s.line != nil {
+		g.Go(func() error { return c.line.Serve(s.line, s.lineTLS.config()) })
+	}
+	s.log.Info("serving", "https", s.Addr(), "line", s.LineAddr(), "admin", s.AdminAddr(), "node", s.config.NodeID)
+	<-serving.Done()
+	s.drain(c)
+	endHub()
+	<-hubDone
+	return nil
+}
+
+// drain ends the chat in an order that loses nothing: no new clients, then the
+// present ones are sent to other servers, then what is left is closed.
+func (s *Server) drain(c *chat) {
+	s.log.Info("going away: clients are sent to other servers", "window", s.config.DrainWindow)
+	ctx, cancel := context.WithTimeout(context.Background(), s.config.DrainWindow+drainMargin)
+	defer cancel()
+	c.line.Shutdown()
+	requests := make(chan struct{})
+	go func() {
+		defer close(requests)
+		bounded, cancel := context.WithTimeout(ctx, requestTime)
+		defer cancel()
+		_ = c.web.Shutdown(bounded) // what does not finish is cut by Close below
+	}()
+	c.hub.Drain(ctx)
+	<-requests
+	c.web.Close()
+	c.line.Close()
+	if err := c.store.Goodbye(ctx); err != nil {
+		s.log.Warn("other servers take this one for crashed for a moment: goodbye did not reach Redis", "error", err)
+	}
+}
+
+func (s *Server) plantSeeds(ctx context.Context, c *chat) error {
+	passwords := auth.NewPasswords(bcrypt.DefaultCost, 1)
+	for _, seed := range s.seeds {
+		if err := seed.plant(ctx, c.store, passwords); err != nil {
+			return fmt.Errorf("make the account %s: %w", seed.user, err)
+		}
+	}
+	return nil
+}
+
+// ready says whether new clients should come here, or why not.
+func (s *Server) ready(ctx context.Context) error {
+	c := s.chat.Load()
+	if c == nil {
+		return errors.New("Redis was not reached yet")
+	}
+	if err := c.hub.Healthy(); err != nil {
+		return err
+	}
+	return c.store.Ping(ctx)
+}

@@ -1,0 +1,182 @@
+// Package watchdog bounds the time that accepted connections may take: how long
+// one write may block, and how long a peer may be silent. One ticker looks after
+// all connections, so that an idle connection costs no timer and a write sets no
+// deadline.
+//
+// It knows net.Conn and nothing of what is spoken over it.
+package watchdog
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Tick is how often connections are looked at, and so how exact the bounds are.
+const Tick = time.Second
+
+// Watchdog looks after the connections given to Watch while Run runs.
+type Watchdog struct {
+	write time.Duration
+	now   atomic.Int64 // unix nanoseconds of the last tick: precise enough, and free to read
+
+	mu    sync.Mutex
+	conns map[*Conn]struct{}
+	cut   bool // CutAll was called
+}
+
+// New makes a Watchdog that cuts a connection whose write blocks longer than write.
+func New(write time.Duration) *Watchdog {
+	w := &Watchdog{write: write, conns: make(map[*Conn]struct{})}
+	w.now.Store(time.Now().UnixNano())
+	return w
+}
+
+// Run ticks until ctx ends. It does not close the connections then.
+func (w *Watchdog) Run(ctx context.Context) {
+	ticker := time.NewTicker(Tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			w.tick(now.UnixNano())
+		}
+	}
+}
+
+func (w *Watchdog) tick(now int64) {
+	w.now.Store(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		if started := c.writing.Load(); started != 0 && now-started > int64(w.write) {
+			c.Cut()
+			continue
+		}
+		if c.silent != nil {
+			c.silent(c, time.Duration(now-c.lastRead.Load()))
+		}
+	}
+}
+
+// Watch takes charge of nc until the returned connection is closed. silent, if
+// given, is called at every tick with the time since the last byte was read; it
+// must not block.
+func (w *Watchdog) Watch(nc net.Conn, silent func(*Conn, time.Duration)) *Conn {
+	c := &Conn{Conn: nc, dog: w, silent: silent}
+	now := w.now.Load()
+	c.lastRead.Store(now)
+	c.lastWrite.Store(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conns[c] = struct{}{}
+	if w.cut {
+		c.Cut()
+	}
+	return c
+}
+
+// CutAll ends all connections at once, those that are still to come too.
+func (w *Watchdog) CutAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = true
+	for c := range w.conns {
+		c.Cut()
+	}
+}
+
+// Conn is a connection whose time is bounded. Write and WriteBuffers may be
+// called from several goroutines: each call's bytes stay together.
+type Conn struct {
+	net.Conn
+	dog    *Watchdog
+	silent func(*Conn, time.Duration)
+
+	lastRead  atomic.Int64 // unix nanoseconds, as exact as a tick
+	lastWrite atomic.Int64
+	writing   atomic.Int64 // when the write under way began; 0: none
+
+	mu sync.Mutex // held while writing
+}
+
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.lastRead.Store(c.dog.now.Load())
+	}
+	return n, err
+}
+
+func (c *Conn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writeLocked(p)
+}
+
+// chunk is the largest TLS record: what is written at once travels together.
+const chunk = 16 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// WriteBuffers writes all of bufs in as few writes as it can. A TLS connection
+// makes a record and a system call of every Write, so small buffers are joined
+// first.
+func (c *Conn) WriteBuffers(bufs *net.Buffers) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(*bufs) == 1 {
+		_, err := c.writeLocked((*bufs)[0])
+		return err
+	}
+	joined := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(joined)
+	for {
+		n, _ := bufs.Read(joined[:]) // it fails with io.EOF only, when n says it too
+		if n == 0 {
+			return nil
+		}
+		if _, err := c.writeLocked(joined[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) writeLocked(p []byte) (int, error) {
+	now := c.dog.now.Load()
+	c.writing.Store(now)
+	n, err := c.Conn.Write(p)
+	c.writing.Store(0)
+	if err == nil {
+		c.lastWrite.Store(now)
+	}
+	return n, err
+}
+
+// Silent is how long nothing has been read and nothing could be written.
+func (c *Conn) Silent() time.Duration {
+	return time.Duration(time.Now().UnixNano() - max(c.lastRead.Load(), c.lastWrite.Load()))
+}
+
+// Cut ends the connection at once, without the TLS farewell, which could block
+// as long as the write that is being cut short.
+func (c *Conn) Cut() {
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		_ = t.NetConn().Close()
+		return
+	}
+	_ = c.Conn.Close()
+}
+
+// Close ends the connection and the watch over it.
+func (c *Conn) Close() error {
+	c.dog.mu.Lock()
+	delete(c.dog.conns, c)
+	c.dog.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,41 @@
+package web
+
+import (
+	"net"
+)
+
+// counted bounds the connections of one address, before TLS costs anything.
+func (s *Server) counted(ln net.Listener) net.Listener {
+	return &countedListener{Listener: ln, server: s}
+}
+
+type countedListener struct {
+	net.Listener
+	server *Server
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		addr := l.server.Addresses.OfConn(nc)
+		release, ok := l.server.Addresses.Connect(addr)
+		if ok {
+			return &countedConn{Conn: nc, release: release}, nil
+		}
+		l.server.Log.Info("connection refused: its address has as many as it may", "address", addr)
+		_ = nc.Close()
+	}
+}
+
+type countedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *countedConn) Close() error {
+	c.release()
+	return c.Conn.Close()
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/chatcluster/chatcluster/chatserver"
+)
+
+const description = `A chat server: WebSocket and HTTPS for programs, a TLS line protocol for terminals. It keeps nothing itself: all of it is in Redis, so that any number of servers act as one.
+
+Try it with nothing installed:
+
+    chatserver --dev
+
+One of many, with a Redis:
+
+    chatserver --redis redis://10.0.0.5:6379 --token-keys-dir keys \
+        --tls-cert-file tls.crt --tls-key-file tls.key
+
+With a Redis Cluster: give --redis for some of its nodes.
+
+Every flag can also be an environment variable, or a line of the file that --config names, like line_listen: ":1222". A flag wins over the environment, and that over the file.`
+
+// flags is the command line. The defaults are in the tags, so that --help shows them.
+type flags struct {
+	Config  kong.ConfigFlag  `help:"YAML or JSON file of flags." placeholder:"FILE"`
+	Version kong.VersionFlag `help:"Print the version." env:"-"`
+
+	Dev bool `help:"Run with nothing installed: a built-in Redis that forgets (unless --redis is given), a self-signed certificate, and the demo users." group:"Start"`
+
+	Listen      string `help:"Address of HTTPS and WebSocket." default:"127.0.0.1:8443" group:"Listeners"`
+	LineListen  string `help:"Address of the TLS line protocol; empty for none." default:"127.0.0.1:1222" group:"Listeners"`
+	AdminListen string `help:"Address of /healthz, /readyz and /metrics, in plain HTTP; empty for none. Keep it from strangers." default:"127.0.0.1:9090" group:"Listeners"`
+
+	Redis             []string `help:"URL of Redis; rediss:// for TLS. Several are the seeds of a Redis Cluster, as is one with ?cluster=true. Without any: redis://127.0.0.1:6379." placeholder:"URL" group:"Redis"`
+	RedisUsernameFile string   `help:"File with the user name for Redis." placeholder:"FILE" group:"Redis"`
+	RedisPasswordFile string   `help:"File with the password for Redis." placeholder:"FILE" group:"Redis"`
+	RedisCAFile       string   `name:"redis-ca-file" help:"File with the CAs that Redis' certificate may come from." placeholder:"FILE" group:"Redis"`
+
+	TLSCertFile     string `name:"tls-cert-file" help:"Certificate of the HTTPS listener. A renewed one is served without a restart." placeholder:"FILE" group:"Certificates"`
+	TLSKeyFile      string `name:"tls-key-file" help:"Its private key." placeholder:"FILE" group:"Certificates"`
+	LineTLSCertFile string `name:"line-tls-cert-file" help:"Certificate of the line listener. Default: that of HTTPS." placeholder:"FILE" group:"Certificates"`
+	LineTLSKeyFile  string `name:"line-tls-key-file" help:"Its private key." placeholder:"FILE" group:"Certificates"`
+
+	TokenKeysDir   string        `help:"Directory of the keys that sign tokens: a file a key, named by its id, with a secret of at least 32 bytes; the file 'current' has the id to sign with. All servers need the same." placeholder:"DIR" group:"Accounts"`
+	ClusterID      string        `help:"Name of this chat cluster; tokens of others are refused." default:"chatcluster" group:"Accounts"`
+	AccessTokenTTL time.Duration `name:"access-token-ttl" help:"How long a token is good for." default:"1h" group:"Accounts"`
+	DuplicateLogin string        `help:"What happens to a login of somebody who is online: it is rejected, replaces the other, or is allowed beside it (${enum})." enum:"reject,replace,allow" default:"reject" group:"Accounts"`
+	Registration   string        `help:"Whether strangers may make accounts (${enum})." enum:"open,closed" default:"open" group:"Accounts"`
+	UsersFile      string        `help:"File of accounts to make at start: lines of user:password or user:<bcrypt hash>." placeholder:"FILE" group:"Accounts"`
+	DemoUsers      bool          `help:"Make the accounts alice/password123, bob/letmein and dave/123456." group:"Accounts"`
+
+	DefaultRoom  string        `help:"Room of WebSocket clients that know no rooms." default:"general" group:"Chat"`
+	HistoryCount int           `help:"Messages kept a room." default:"1000" group:"Chat"`
+	HistoryAge   time.Duration `help:"How long the messages of a room that fell silent are kept." default:"168h" group:"Chat"`
+
+	MaxMessageBytes          int      `help:"Longest message, in bytes." default:"4096" group:"Limits"`
+	MessagesPer10s           int      `name:"messages-per-10s" env:"CHATSERVER_MESSAGES_PER_10S" help:"Messages a connection may send in 10 seconds before it is closed; 0 for no limit." default:"20" group:"Limits"`
+	RequestsPerHour          int      `help:"HTTP requests and logins an address may make in an hour, on all servers together; 0 for no limit." default:"200" group:"Limits"`
+	MaxConnectionsPerAddress int      `help:"Connections an address may have to this server; 0 for no limit." default:"0" group:"Limits"`
+	TrustedProxies           []string `help:"Addresses and CIDRs of proxies whose X-Forwarded-For is believed." placeholder:"CIDR" group:"Limits"`
+	AllowedOrigins           []string `help:"Web pages of other hosts that may use this server, like https://app.example.com." placeholder:"ORIGIN" group:"Limits"`
+
+	DrainWindow time.Duration `help:"After SIGTERM, how long clients are spread over while they are sent to other servers." default:"20s" group:"Running"`
+	LogLevel    slog.Level    `help:"Least severe messages to log: debug, info, warn or error." default:"info" group:"Running"`
+	NodeID      string        `help:"Name of this server, which no other running one has. Default: the host's name." placeholder:"NAME" group:"Running"`
+}
+
+func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
+	node, err := f.node()
+	if err != nil {
+		return chatserver.Config{}, err
+	}
+	redis := f.Redis
+	if len(redis) == 0 && !f.Dev {
+		redis = []string{"redis://127.0.0.1:6379"}
+	}
+	return chatserver.Config{
+		Version: version, NodeID: node,
+		Listen: f.Listen, LineListen: f.LineListen, AdminListen: f.AdminListen,
+		Redis:          chatserver.Redis{URLs: redis, UsernameFile: f.RedisUsernameFile, PasswordFile: f.RedisPasswordFile, CAFile: f.RedisCAFile},
+		TLS:            chatserver.KeyFiles{Cert: f.TLSCertFile, Key: f.TLSKeyFile},
+		LineTLS:        chatserver.KeyFiles{Cert: f.LineTLSCertFile, Key: f.LineTLSKeyFile},
+		TokenKeysDir:   f.TokenKeysDir,
+		ClusterID:      f.ClusterID,
+		AccessTokenTTL: f.AccessTokenTTL,
+		DuplicateLogin: f.DuplicateLogin, RegistrationOpen: f.Registration == "open",
+		UsersFile: f.UsersFile, DemoUsers: f.DemoUsers || f.Dev,
+		DefaultRoom: f.DefaultRoom, HistoryCount: f.HistoryCount, HistoryAge: f.HistoryAge,
+		MaxMessageBytes: f.MaxMessageBytes, MessagesPer10s: f.MessagesPer10s,
+		RequestsPerHour: f.RequestsPerHour, ConnectionsPerAddress: f.MaxConnectionsPerAddress,
+		TrustedProxies: f.TrustedProxies, AllowedOrigins: f.AllowedOrigins,
+		DrainWindow: f.DrainWindow,
+		Dev:         f.Dev, Log: log,
+	}, nil
+}
+
+func (f flags) node() (string, error) {
+	if f.NodeID != "" {
+		return f.NodeID, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("find the host's name: %w; set --node-id", err)
+	}
+	if f.Dev {
+		// Two of them on one machine are different servers.
+		host = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	return host, nil
+}
