@@ -1,0 +1,156 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chatcluster/chatcluster/hack/internal/build"
+)
+
+// addonValues are the values in the manifests.
+type addonValues struct {
+	NodeIP, DNSService, DNSDomain, Volumes                   string
+	CoreDNS, CertManager, MetricsServer, Router, Provisioner string // images
+	PublicCACert, PublicCAKey                                string // base64
+}
+
+func (c Cluster) addonValues() (addonValues, error) {
+	v := addonValues{NodeIP: NodeIP(), DNSService: dnsService, DNSDomain: dnsDomain, Volumes: state("volumes")}
+	for tool, image := range map[string]*string{
+		build.CoreDNS.Name: &v.CoreDNS, build.CertManager.Name: &v.CertManager, build.MetricsServer.Name: &v.MetricsServer,
+		build.Router.Name: &v.Router, build.Provisioner.Name: &v.Provisioner,
+	} {
+		for _, t := range podTools {
+			if t.Name != tool {
+				continue
+			}
+			name, err := c.imageOf(t)
+			if err != nil {
+				return v, err
+			}
+			*image = name
+		}
+	}
+	for file, value := range map[string]*string{"public-ca.crt": &v.PublicCACert, "public-ca.key": &v.PublicCAKey} {
+		data, err := os.ReadFile(pkiFile(file))
+		if err != nil {
+			return v, err
+		}
+		*value = base64.StdEncoding.EncodeToString(data)
+	}
+	return v, nil
+}
+
+// installAddons applies the CRDs and what runs as pods. It returns when the API
+// has it all, not when it is ready.
+func (c Cluster) installAddons(ctx context.Context) error {
+	values, err := c.addonValues()
+	if err != nil {
+		return err
+	}
+	// First what pods need to start, so that they do while the CRDs, which are
+	// large, go in.
+	if err := c.applyManifests(ctx, values, "core.yaml", "cert-manager.yaml", "metrics-server.yaml", "router.yaml"); err != nil {
+		return err
+	}
+	for _, t := range []build.Tool{build.CertManager, build.Router} {
+		if err := c.applyCRDs(ctx, t); err != nil {
+			return err
+		}
+	}
+	// The kinds that the CRDs bring are served a moment after.
+	return c.await(ctx, "the API to serve the custom resources", []string{"kube-apiserver"}, func(ctx context.Context) error {
+		return c.applyManifests(ctx, values, "custom.yaml")
+	})
+}
+
+// awaitAddons returns when all but metrics-server are available: that one is
+// ready only after its second look at the pods, and nothing waits for it.
+func (c Cluster) awaitAddons(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, d := range []string{"kube-system/coredns", "kube-system/provisioner", "cert-manager/cert-manager", "local-router/router"} {
+		namespace, name, _ := strings.Cut(d, "/")
+		group.Go(func() error {
+			out, err := c.kubectl(ctx, nil, "--namespace", namespace, "wait", "--for=condition=Available",
+				"--timeout="+patience.String(), "deployment/"+name)
+			if err != nil {
+				return fmt.Errorf("%w\n%s", err, c.explain(namespace, name))
+			}
+			_ = out
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// explain shows why a deployment's pods do not get ready.
+func (c Cluster) explain(namespace, name string) string {
+	pods, _ := c.kubectl(context.Background(), nil, "--namespace", namespace, "get", "pods", "--output=wide")
+	logs, _ := c.kubectl(context.Background(), nil, "--namespace", namespace, "logs", "deployment/"+name, "--tail=8")
+	return pods + logs
+}
+
+func (c Cluster) applyManifests(ctx context.Context, values addonValues, names ...string) error {
+	var all bytes.Buffer
+	for _, n := range names {
+		data, err := renderPath("manifests/"+n, values)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&all, "---\n%s\n", data)
+	}
+	return c.apply(ctx, all.Bytes())
+}
+
+func (c Cluster) applyCRDs(ctx context.Context, t build.Tool) error {
+	dir, err := c.Cache.Path(t)
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
+	if err != nil {
+		return err
+	}
+	var all bytes.Buffer
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&all, "---\n%s\n", data)
+	}
+	return c.apply(ctx, all.Bytes())
+}
+
+func (c Cluster) apply(ctx context.Context, manifest []byte) error {
+	_, err := c.kubectl(ctx, manifest, "apply", "--server-side", "--force-conflicts", "--field-manager=localcluster", "--filename=-")
+	return err
+}
+
+// kubectl runs the kubectl that was built with the cluster.
+func (c Cluster) kubectl(ctx context.Context, stdin []byte, args ...string) (string, error) {
+	path, err := c.program(build.Kubectl, "kubectl")
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, path, append([]string{
+		"--kubeconfig=" + pkiFile("admin.kubeconfig"), "--cache-dir=" + state("kubectl-cache"),
+	}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err != nil {
+		return "", fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return string(out), nil
+}

@@ -1,0 +1,205 @@
+package cluster
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/chatcluster/chatcluster/hack/internal/build"
+	"github.com/chatcluster/chatcluster/hack/internal/host"
+)
+
+// Step is one line of progress.
+type Step struct {
+	Name string
+	Do   func(ctx context.Context, say func(string)) (result string, err error)
+}
+
+// BuildSteps compile the tools, a step each.
+func (c Cluster) BuildSteps(tools []build.Tool) []Step {
+	var steps []Step
+	for _, t := range tools {
+		steps = append(steps, Step{Name: t.Name, Do: func(ctx context.Context, say func(string)) (string, error) {
+			cached, err := c.Cache.Build(ctx, t, func() { say("compiling") })
+			if cached {
+				return "cached", err
+			}
+			return "built", err
+		}})
+	}
+	return steps
+}
+
+// UpSteps bring the cluster up. They are safe to repeat, after whatever ended
+// an earlier run.
+func (c Cluster) UpSteps() []Step {
+	steps := []Step{{"machine", func(ctx context.Context, say func(string)) (string, error) {
+		return "fit", host.Prepare(ctx, say)
+	}}}
+	steps = append(steps, c.BuildSteps(build.All)...)
+	return append(steps,
+		Step{"network", plain(c.prepare)},
+		Step{"API server and containerd", plain(c.startBase)},
+		Step{"node, images, add-ons", plain(c.startRest)},
+		Step{"add-ons ready", plain(c.awaitAddons)},
+	)
+}
+
+func plain(do func(context.Context) error) func(context.Context, func(string)) (string, error) {
+	return func(ctx context.Context, _ func(string)) (string, error) { return "done", do(ctx) }
+}
+
+// prepare clears away a cluster that cannot be gone on with, and makes what
+// daemons need before they start.
+func (c Cluster) prepare(ctx context.Context) error {
+	identity, err := c.identity()
+	if err != nil {
+		return err
+	}
+	if !c.sameCluster(identity) {
+		if err := c.Remove(ctx); err != nil {
+			return fmt.Errorf("clear away an earlier cluster: %w", err)
+		}
+	}
+	for _, dir := range []string{stateDir, runDir} {
+		if err := os.MkdirAll(dir, 0o711); err != nil {
+			return err
+		}
+	}
+	if err := network.Ensure(ctx); err != nil {
+		return fmt.Errorf("make the node's network: %w", err)
+	}
+	if err := c.credentials(); err != nil {
+		return err
+	}
+	if _, err := c.Assets(); err != nil {
+		return err
+	}
+	return c.publish()
+}
+
+func (c Cluster) startBase(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.startAPI(ctx) })
+	group.Go(func() error { return c.startContainerd(ctx) })
+	return group.Wait()
+}
+
+func (c Cluster) startRest(ctx context.Context) error {
+	if err := c.startControllers(ctx); err != nil {
+		return err
+	}
+	if err := c.startNode(ctx); err != nil {
+		return err
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return c.loadOwnImages(gctx) })
+	group.Go(func() error { return c.installAddons(gctx) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	identity, err := c.identity()
+	if err != nil {
+		return err
+	}
+	return writeFile(identityFile(), []byte(identity), 0o644)
+}
+
+// identityFile is written when a cluster has come up whole.
+func identityFile() string { return state("identity") }
+
+// identity is what a running cluster cannot be changed to: the version of
+// Kubernetes, the shape of its configuration, the boot of the machine. A cluster
+// of another identity is cleared away, which takes seconds, rather than mended,
+// which is never quite tested.
+func (c Cluster) identity() (string, error) {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", err
+	}
+	digest := sha256.New()
+	digest.Write(boot)
+	fmt.Fprintln(digest, network, podCIDR, serviceCIDR, stateDir, runDir)
+	for _, t := range []build.Tool{build.Etcd, build.APIServer, build.Kubelet, build.Containerd, build.CNI} {
+		dir, err := c.Cache.Path(t)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(digest, dir)
+	}
+	files, err := embedded.ReadDir("files")
+	if err != nil {
+		return "", err
+	}
+	for _, f := range files {
+		data, err := embedded.ReadFile("files/" + f.Name())
+		if err != nil {
+			return "", err
+		}
+		digest.Write(data)
+	}
+	return hex.EncodeToString(digest.Sum(nil)), nil
+}
+
+// sameCluster tells whether the cluster on this machine came up whole and is of
+// that identity: then only what is missing of it has to be started.
+func (c Cluster) sameCluster(identity string) bool {
+	data, err := os.ReadFile(identityFile())
+	return err == nil && string(data) == identity
+}
+
+// snapshotterInUse is what containerd's configuration says.
+func snapshotterInUse() string {
+	data, err := os.ReadFile(state("containerd.toml"))
+	if err == nil && strings.Contains(string(data), `snapshotter = "native"`) {
+		return "native"
+	}
+	return "overlayfs"
+}
+
+// Assets puts etcd, kube-apiserver and kubectl, once built, side by side, as
+// tests with a real API server expect them, and returns the directory.
+func (c Cluster) Assets() (string, error) {
+	server, err := c.Cache.Path(build.APIServer)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(c.Cache.Dir, "envtest-"+strings.TrimPrefix(filepath.Base(server), build.APIServer.Name+"-"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, t := range build.Envtest {
+		path, err := c.program(t, t.Name)
+		if err != nil {
+			return "", err
+		}
+		if err := link(path, filepath.Join(dir, t.Name)); err != nil {
+			return "", err
+		}
+	}
+	// kubectl also where a Makefile finds it without knowing the version.
+	return dir, link(filepath.Join(dir, build.Kubectl.Name), filepath.Join(c.Cache.Dir, build.Kubectl.Name))
+}
+
+// link makes path lead to target, whatever it led to before.
+func link(target, path string) error {
+	if have, err := os.Readlink(path); err == nil && have == target {
+		return nil
+	}
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}

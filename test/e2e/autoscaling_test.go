@@ -1,0 +1,67 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// elastic follows its load within seconds, where a real one takes its time.
+const elastic = `
+server:
+  resources: {requests: {cpu: 100m, memory: 64Mi}, limits: {memory: 256Mi}}
+  drain: {window: 5s}
+  autoscaling:
+    minReplicas: 2
+    maxReplicas: 4
+    targetCPU: 40
+    behavior:
+      scaleUp: {stabilizationWindowSeconds: 0, policies: [{type: Pods, value: 1, periodSeconds: 10}]}
+      scaleDown: {stabilizationWindowSeconds: 15, policies: [{type: Pods, value: 1, periodSeconds: 10}]}`
+
+// TestAutoscalerFollowsTheConversation: as people talk more, chat pods are
+// added; as they talk less, removed; and nobody misses a word.
+func TestAutoscalerFollowsTheConversation(t *testing.T) {
+	c := start(t, routed, unlimited, elastic)
+	c.waitServers(t, 2)
+	talk := c.converse(t, 40, 4)
+	talk.everyoneHears(t, 30*time.Second)
+
+	talk.speed(160)
+	up := eventually(t, 3*time.Minute, "the load to bring a third chat pod that takes clients", func(ctx context.Context) error {
+		return c.serversAre(ctx, func(ready int32) bool { return ready > 2 })
+	})
+	t.Logf("under load the third chat pod takes clients after %v", up.Round(time.Second))
+	pause(t, 10*time.Second)
+
+	talk.speed(4)
+	down := eventually(t, 5*time.Minute, "the end of the load to bring the number back to 2", func(ctx context.Context) error {
+		return c.serversAre(ctx, func(ready int32) bool { return ready == 2 })
+	})
+	t.Logf("two chat pods are left %v after the load", down.Round(time.Second))
+	talk.everyoneHears(t, time.Minute)
+	talk.finish(t)
+	if spread, err := c.spread(t.Context(), "websocket"); err != nil || sum(spread) != len(talk.members) {
+		t.Errorf("in the end the pods have the clients %v (%v); there are %d", spread, err, len(talk.members))
+	}
+}
+
+func (c *chat) serversAre(ctx context.Context, enough func(ready int32) bool) error {
+	cc, err := c.get(ctx)
+	if err != nil {
+		return err
+	}
+	if cc.Status.Replicas != cc.Status.ReadyReplicas || !enough(cc.Status.ReadyReplicas) {
+		return fmt.Errorf("there are %d chat pods, %d of them ready", cc.Status.Replicas, cc.Status.ReadyReplicas)
+	}
+	return nil
+}
+
+func sum(spread map[string]int) int {
+	n := 0
+	for _, clients := range spread {
+		n += clients
+	}
+	return n
+}
