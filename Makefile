@@ -10,12 +10,14 @@ BIN       := $(CURDIR)/bin
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 TOOL      := $(GO) tool -modfile=$(CURDIR)/hack/tools/go.mod
 LOCAL     := $(GO) run -C hack ./localcluster
-CACHE     := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/chatcluster
 
-# The cluster that install, deploy and undeploy talk to: KUBECONFIG, or kubectl's own default.
-KUBECTL   ?= $(or $(shell command -v kubectl),$(CACHE)/bin/kubectl)
-# What up, e2e and load talk to: always the local cluster, never one that KUBECONFIG names.
-LOCAL_KUBECONFIG := $(CACHE)/local/kubeconfig
+# One set of flags for everything that is compiled, so that all of it shares the build cache.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+export CGO_ENABLED := 0
+
+# install, deploy and undeploy talk to the cluster that KUBECONFIG names; up, e2e and
+# images to the local one, always.
+KUBECTL   ?= $(or $(shell command -v kubectl),$(shell $(LOCAL) assets)/kubectl)
 
 ##@ Start here
 
@@ -39,8 +41,8 @@ run: ## A chat server on this machine with nothing installed: embedded Redis, de
 
 .PHONY: test
 test: packages assets ## All tests that need no cluster, with the race detector
-	KUBEBUILDER_ASSETS="$$($(LOCAL) assets)" $(GO) test -race -timeout 20m ./api/... ./charts/... ./chatserver/... ./cmd/... ./config/... ./controllers/...
-	cd hack && $(GO) test -race ./...
+	CGO_ENABLED=1 KUBEBUILDER_ASSETS="$$($(LOCAL) assets)" $(GO) test -race -timeout 20m ./api/... ./charts/... ./chatserver/... ./cmd/... ./controllers/...
+	cd hack && CGO_ENABLED=1 $(GO) test -race ./...
 	$(TOOL) helm lint --quiet charts/chatcluster-operator
 	$(TOOL) helm template chatcluster-operator charts/chatcluster-operator >/dev/null
 
@@ -53,7 +55,7 @@ e2e: ## The end-to-end tests on the local cluster, which it starts if need be
 .PHONY: build
 build: ## Static binaries of the operator and the chat server in bin/
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
+	$(GO) build -ldflags "$(LDFLAGS)" -o $(BIN)/ ./cmd/...
 
 .PHONY: images
 images: build ## Images of both in the local cluster, without a registry
@@ -110,19 +112,19 @@ verify-generated: generate manifests ## Fail if a generated file is not what the
 ##@ Any cluster (KUBECONFIG)
 
 .PHONY: install
-install: kubectl ## Install the CRD
+install: ## Install the CRD
 	$(KUBECTL) apply --server-side -k config/crd
 
 .PHONY: uninstall
-uninstall: kubectl ## Remove the CRD, and with it every ChatCluster
+uninstall: ## Remove the CRD, and with it every ChatCluster
 	$(KUBECTL) delete --ignore-not-found -k config/crd
 
 .PHONY: deploy
-deploy: kubectl ## Install the CRD and the operator with kustomize
+deploy: ## Install the CRD and the operator with kustomize
 	$(KUBECTL) apply --server-side -k config/default
 
 .PHONY: undeploy
-undeploy: kubectl ## Remove the operator; the CRD and the ChatClusters stay
+undeploy: ## Remove the operator; the CRD and the ChatClusters stay
 	$(KUBECTL) delete --ignore-not-found -k config/manager -k config/rbac
 
 ##@ What the others use
@@ -134,7 +136,3 @@ packages: ## What the tests need from the system
 .PHONY: assets
 assets: ## etcd, kube-apiserver and kubectl for the tests of the operator
 	@$(LOCAL) assets >/dev/null
-
-.PHONY: kubectl
-kubectl:
-	@command -v $(KUBECTL) >/dev/null || $(LOCAL) assets >/dev/null

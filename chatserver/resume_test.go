@@ -1,10 +1,13 @@
 package chatserver_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -266,7 +269,7 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 			o.Dial = func(ctx context.Context, addr string) (net.Conn, error) {
 				conn, err := dial(ctx, addr)
 				if tcp, ok := conn.(*net.TCPConn); ok {
-					err = errors.Join(err, tcp.SetReadBuffer(16<<10))
+					err = errors.Join(err, tcp.SetReadBuffer(256<<10))
 				}
 				return conn, err
 			}
@@ -276,30 +279,50 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 		quick := join(t, router{w.two}, newUser(t, w.store, "quick"), room)
 
 		asleep.Store(true)
+		cut := w.two.metric(t, "chatserver_slow_clients_total")
 		var texts []string
-		for i := range 3000 { // 12 MB: more than the queue and the network's buffers hold
-			text := fmt.Sprintf("%04d %s", i, strings.Repeat("x", 4000))
-			texts = append(texts, text)
-			s, err := speaker.Post(room, text)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if i%100 == 0 {
-				if _, err := s.Wait(waiting(t)); err != nil {
+		post := func(count int) {
+			for range count {
+				text := fmt.Sprintf("%04d %s", len(texts), strings.Repeat("x", 4000))
+				texts = append(texts, text)
+				if _, err := speaker.Send(waiting(t), room, text); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		quick.expectAll(texts) // while the other sleeps
+		// More than the queue and the network's buffers hold.
+		for len(texts) < 10_000 && w.two.metric(t, "chatserver_slow_clients_total") == cut {
+			post(100)
+		}
 		asleep.Store(false)
 		close(wake)
+		post(100)
+		quick.expectAll(texts)
 		slow.expectAll(texts)
 		breaks := slow.breaksSafely()
-		if len(breaks) == 0 {
-			t.Error("the slow reader was never cut off")
-		}
-		for _, err := range breaks {
-			t.Logf("cut off by: %v", err)
+		if len(breaks) == 0 || websocket.CloseStatus(breaks[0]) != protocol.CloseSlow {
+			t.Errorf("the slow reader was cut off by %v, want the close code %d", breaks, protocol.CloseSlow)
 		}
 	})
+}
+
+// metric reads a counter without labels.
+func (s *server) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	resp, err := http.Get("http://" + s.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			number, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return number
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }

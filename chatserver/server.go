@@ -230,6 +230,7 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 	s.drain(c)
 	endHub()
 	<-hubDone
+	s.goodbye(c)
 	return nil
 }
 
@@ -251,6 +252,13 @@ func (s *Server) drain(c *chat) {
 	<-requests
 	c.web.Close()
 	c.line.Close()
+}
+
+// goodbye ends this server in Redis. The hub, and with it the heartbeat, has
+// ended: one that was under way would bring it back.
+func (s *Server) goodbye(c *chat) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainMargin)
+	defer cancel()
 	if err := c.store.Goodbye(ctx); err != nil {
 		s.log.Warn("other servers take this one for crashed for a moment: goodbye did not reach Redis", "error", err)
 	}

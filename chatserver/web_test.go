@@ -1,6 +1,7 @@
 package chatserver_test
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -354,6 +355,33 @@ func TestMarkupArrivesAsTheTextItIs(t *testing.T) {
 		resp, _ := call(t, "GET", w.one.url()+"/", "")
 		if kind := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || !strings.HasPrefix(kind, "text/plain") {
 			t.Errorf("the root page: %d %s", resp.StatusCode, kind)
+		}
+	})
+}
+
+func TestSilentPeerIsPinged(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		pinged := make(chan struct{}, 1)
+		c, _, err := dial(t, w.one, "/?token="+login(t, w.one, newUser(t, w.store, "quiet")), websocket.DialOptions{
+			OnPingReceived: func(context.Context, []byte) bool {
+				pinged <- struct{}{}
+				return true
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			for {
+				if _, _, err := c.Read(context.Background()); err != nil {
+					return
+				}
+			}
+		}()
+		select {
+		case <-pinged:
+		case <-waiting(t).Done():
+			t.Error("no ping came")
 		}
 	})
 }

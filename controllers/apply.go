@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/chatcluster/chatcluster/api/v1alpha1"
@@ -148,7 +149,7 @@ func (a *applier) scale(ctx context.Context, in resources.Input, n int32) error 
 	if live.Spec.Replicas != nil && *live.Spec.Replicas == n && ownsScale(live) {
 		return nil
 	}
-	err := a.client.SubResource("scale").Apply(ctx, resources.ServerDeployment(in),
+	err := a.client.SubResource("scale").Apply(ctx, appsv1ac.Deployment(live.Name, live.Namespace),
 		&client.SubResourceApplyOptions{SubResourceBody: resources.ServerScale(in, n)},
 		client.FieldOwner(FieldOwner), client.ForceOwnership)
 	if err != nil {
@@ -190,7 +191,7 @@ func hashOf(obj resources.Object) ([sha256.Size]byte, error) {
 func ownedHash(obj client.Object) [sha256.Size]byte {
 	for _, entry := range obj.GetManagedFields() {
 		if entry.Manager == FieldOwner && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == "" && entry.FieldsV1 != nil {
-			return sha256.Sum256(entry.FieldsV1.Raw)
+			return sha256.Sum256(entry.FieldsV1.GetRawBytes())
 		}
 	}
 	return [sha256.Size]byte{}

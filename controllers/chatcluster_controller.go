@@ -11,11 +11,14 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/chatcluster/chatcluster/api/v1alpha1"
 	"github.com/chatcluster/chatcluster/controllers/redis"
@@ -60,27 +63,34 @@ type Reconciler struct {
 	Concurrency int
 
 	kinds   *kindWatcher
+	secrets *secretWatcher
 	applier *applier
 }
 
-// Intervals at which to look again at what cannot be watched.
-const (
-	// missingKindInterval: a kind that is not installed cannot be watched for.
-	missingKindInterval = 15 * time.Second
-	// missingUsersInterval: Secrets of users are not in the cache.
-	missingUsersInterval = 15 * time.Second
-)
+// missingKindInterval is how often to look for a kind that is not installed: it cannot be
+// watched for without rights over all CRDs.
+const missingKindInterval = 15 * time.Second
 
 // SetupWithManager registers the controller.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
+	metadataClient, err := metadata.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return fmt.Errorf("making a client for metadata: %w", err)
+	}
+	secrets := newSecretWatcher(metadataClient)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ChatCluster{}).
 		Named("chatcluster").
 		WithOptions(controller.Options{MaxConcurrentReconciles: max(1, r.Concurrency)}).
+		WatchesRawSource(source.Channel(secrets.changed, &handler.EnqueueRequestForObject{})).
 		Build(r)
 	if err != nil {
 		return fmt.Errorf("building the controller: %w", err)
 	}
+	if err := mgr.Add(secrets); err != nil {
+		return fmt.Errorf("adding the watches of users' Secrets: %w", err)
+	}
+	r.secrets = secrets
 	r.applier = newApplier(r.Client, r.Live)
 	r.kinds = newKindWatcher(c, mgr.GetCache(), mgr.GetRESTMapper(), mgr.GetScheme())
 	return nil
@@ -92,7 +102,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	var cluster v1alpha1.ChatCluster
 	if err := r.Client.Get(ctx, req.NamespacedName, &cluster); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.forget(req)
+			r.forget(ctx, req)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("reading ChatCluster %s: %w", req.NamespacedName, err)
@@ -103,15 +113,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	pass := &pass{Reconciler: r, cluster: &cluster}
 	err := pass.run(ctx)
-	if err != nil && apierrors.IsConflict(err) {
-		// Somebody was quicker; what they wrote comes as an event.
-		return ctrl.Result{Requeue: true}, nil //nolint:staticcheck // rate-limited, and not an error to log
-	}
 	return ctrl.Result{RequeueAfter: pass.requeueAfter}, err
 }
 
-func (r *Reconciler) forget(req reconcile.Request) {
+func (r *Reconciler) forget(ctx context.Context, req reconcile.Request) {
 	r.applier.forget(req.NamespacedName)
+	r.secrets.follow(ctx, req.NamespacedName, "")
 	readyGauge.DeleteLabelValues(req.Namespace, req.Name)
 	if r.Redis != nil {
 		r.Redis.Forget(req.String())
@@ -125,6 +132,8 @@ type pass struct {
 
 	observed    observation
 	credentials resources.Credentials
+	// usersHash is of the accounts that the spec refers to; "" for none.
+	usersHash string
 	// findings are what the steps learned that no child tells.
 	findings status.Findings
 	// requeueAfter is when to look again, unless something happens before. 0: not needed.
@@ -137,6 +146,9 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	failed := p.act(ctx)
+	if errors.Is(failed, errNamespaceEnding) {
+		return nil
+	}
 	if failed != nil {
 		p.findings.Failure = failed.Error()
 		p.findings.NameTaken = errors.Is(failed, errNameTaken)

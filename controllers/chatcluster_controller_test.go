@@ -2,6 +2,7 @@ package controllers_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -52,7 +53,7 @@ func TestSecondReconcileWritesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		updateStatus(t, ns, "acme-server", &appsv1.Deployment{}, func(d *appsv1.Deployment) {
-			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: "Touched", Status: "True", Message: fmt.Sprint(i)}}
+			d.Status.Conditions = append(slices.Clone(rolledOut), appsv1.DeploymentCondition{Type: "Touched", Status: "True", Message: fmt.Sprint(i)})
 		})
 	}
 	op.settle(t)
@@ -126,7 +127,7 @@ func TestEveryRollHasANamedReason(t *testing.T) {
 		}
 		return nil
 	})
-	waitForEvent(t, ns, v1alpha1.EventRolling, "Replacing the pods of chat servers, since the spec changed: server.image, server.history")
+	waitForEvent(t, ns, v1alpha1.EventRolling, "Replacing the pods of chat servers, since this changed: server.image, server.history")
 	waitForCondition(t, ns, "acme", v1alpha1.ConditionProgressing, metav1.ConditionTrue, v1alpha1.ReasonRolling)
 }
 
@@ -165,7 +166,7 @@ func TestHPAOwnsReplicas(t *testing.T) {
 	autoscale(t, ns, "acme", 7)
 	op.settle(t)
 	patchSpec(t, ns, "acme", `{"server":{"history":{"count":7}}}`)
-	waitForEvent(t, ns, v1alpha1.EventRolling, "Replacing the pods of chat servers, since the spec changed: server.history")
+	waitForEvent(t, ns, v1alpha1.EventRolling, "Replacing the pods of chat servers, since this changed: server.history")
 	op.settle(t)
 	if n := *get(t, ns, "acme-server", &appsv1.Deployment{}).Spec.Replicas; n != 7 {
 		t.Errorf("the autoscaler asked for 7 chat servers, and there are %d", n)
@@ -317,6 +318,35 @@ func TestDeletingNeedsNoOperator(t *testing.T) {
 	waitForGone(t, ns, "acme", &v1alpha1.ChatCluster{})
 }
 
+// In a namespace that is being deleted nothing can be made. That is no failure to be
+// tried again.
+func TestAnEndingNamespaceIsLeftInPeace(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	op := startOperator(t, restConfig, ns, settings)
+	create(t, ns, "acme", `host: chat.example.com`)
+	becomeReady(t, ns, "acme")
+	op.settle(t)
+	// The namespace stays for ever: nobody here empties it.
+	if err := api.Delete(t.Context(), get(t, "", ns, &corev1.Namespace{})); err != nil {
+		t.Fatal(err)
+	}
+	before := op.writes.count()
+	if err := api.Delete(t.Context(), get(t, ns, "acme-metrics", &corev1.Service{})); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the operator to try", func() error {
+		if op.writes.count() == before {
+			return fmt.Errorf("it wrote nothing")
+		}
+		return nil
+	})
+	op.settle(t)
+	if writes := op.writes.since(before); len(writes) > 3 {
+		t.Errorf("it went on trying: %q", writes)
+	}
+}
+
 func TestPausedWritesNothing(t *testing.T) {
 	t.Parallel()
 	ns := newNamespace(t)
@@ -425,6 +455,12 @@ func TestUserSecretIsWaitedFor(t *testing.T) {
 	if now := get(t, ns, "people", &corev1.Secret{}); now.ResourceVersion != people.ResourceVersion {
 		t.Error("the user's Secret was changed")
 	}
+
+	people.StringData = map[string]string{"users": "carol:correct horse\nerin:battery staple"}
+	if err := api.Update(t.Context(), people); err != nil {
+		t.Fatal(err)
+	}
+	waitForEvent(t, ns, v1alpha1.EventRolling, "Replacing the pods of chat servers, since this changed: server.auth.users")
 }
 
 // autoscale plays the HPA controller: it asks for n chat servers by the scale subresource.

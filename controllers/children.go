@@ -15,6 +15,10 @@ import (
 	"github.com/chatcluster/chatcluster/controllers/resources"
 )
 
+// errNamespaceEnding tells that the namespace is being deleted and takes nothing new: the
+// ChatCluster is about to go with it.
+var errNamespaceEnding = errors.New("the namespace is being deleted")
+
 // applyChildren makes each child what it should be. One that fails does not hold up the
 // others; all failures are told.
 func (p *pass) applyChildren(ctx context.Context) error {
@@ -22,7 +26,11 @@ func (p *pass) applyChildren(ctx context.Context) error {
 	in.Credentials = p.credentials
 	var failures []error
 	for _, child := range resources.Children {
-		if err := p.applyChild(ctx, child, in); err != nil {
+		err := p.applyChild(ctx, child, in)
+		if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+			return errNamespaceEnding
+		}
+		if err != nil {
 			failures = append(failures, err)
 		}
 	}
@@ -104,5 +112,5 @@ func (p *pass) recordRoll(child resources.Child, reason string) {
 	}
 	rolls.WithLabelValues(p.cluster.Namespace, p.cluster.Name, what).Inc()
 	p.Events.Eventf(p.cluster, nil, corev1.EventTypeNormal, v1alpha1.EventRolling, "Replace",
-		"Replacing the pods of %s, since the spec changed: %s", what, reason)
+		"Replacing the pods of %s, since this changed: %s", what, reason)
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -95,23 +96,28 @@ func randomHex(n int) string {
 	return hex.EncodeToString(b)
 }
 
-// checkUsersSecret finds out whether the Secret with accounts is there. It is the user's
-// and bears no label of ours, so it is not in the cache; only the chat servers' kubelet
-// needs its contents.
+// checkUsersSecret reads the Secret with accounts. It is the user's and bears no label of
+// ours, so it is not in the cache. Chat servers read it when they start: that is why its
+// contents are told, as a hash, to whoever makes their pods.
 func (p *pass) checkUsersSecret(ctx context.Context) error {
 	users := p.cluster.Spec.Server.Auth.Users
 	if users == nil {
+		p.secrets.follow(ctx, client.ObjectKeyFromObject(p.cluster), "")
 		return nil
 	}
-	var s corev1.Secret
 	ref := users.SecretRef
+	p.secrets.follow(ctx, client.ObjectKeyFromObject(p.cluster), ref.Name)
+	var s corev1.Secret
 	err := p.Live.Get(ctx, client.ObjectKey{Namespace: p.cluster.Namespace, Name: ref.Name}, &s)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("reading Secret %s with accounts: %w", ref.Name, err)
 	}
-	if _, ok := s.Data[ref.Key]; !ok {
+	accounts, ok := s.Data[ref.Key]
+	if !ok {
 		p.findings.UsersMissing = fmt.Sprintf("Secret %s has no key %q: create it with lines user:password, or correct server.auth.users.secretRef", ref.Name, ref.Key)
-		p.lookAgain(missingUsersInterval)
+		return nil
 	}
+	sum := sha256.Sum256(accounts)
+	p.usersHash = hex.EncodeToString(sum[:8])
 	return nil
 }

@@ -197,16 +197,9 @@ func runServers(t *testing.T, namespace, name string) {
 				return nil
 			}
 		}
-		if d.Name != "" && autoscaled(t, namespace, name) {
-			return nil
-		}
 		return fmt.Errorf("Deployment %q was not scaled", d.Name)
 	})
 	setServers(t, namespace, name, -1)
-}
-
-func autoscaled(t *testing.T, namespace, name string) bool {
-	return get(t, namespace, name, &v1alpha1.ChatCluster{}).Spec.Server.Autoscaling != nil
 }
 
 // setServers makes n pods ready; -1 for all that are wanted.
@@ -217,9 +210,12 @@ func setServers(t *testing.T, namespace, name string, n int32) {
 		if n < 0 {
 			n = all
 		}
-		d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: all, UpdatedReplicas: all, ReadyReplicas: n, AvailableReplicas: n}
+		d.Status = appsv1.DeploymentStatus{ObservedGeneration: d.Generation, Replicas: all, UpdatedReplicas: all, ReadyReplicas: n, AvailableReplicas: n, Conditions: rolledOut}
 	})
 }
+
+// rolledOut is how the Deployment controller says that the newest pods have all been ready.
+var rolledOut = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"}}
 
 func updateStatus[T client.Object](t *testing.T, namespace, name string, obj T, change func(T)) {
 	t.Helper()

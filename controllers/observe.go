@@ -37,6 +37,7 @@ func (p *pass) observe(ctx context.Context) error {
 		live:    make(map[childKey]client.Object, len(resources.Children)),
 		missing: map[schema.GroupVersionKind]bool{},
 	}
+	// All watches are started before the first read waits for its own.
 	for _, child := range resources.Children {
 		available, err := p.kinds.watch(child.Kind)
 		if err != nil {
@@ -44,6 +45,10 @@ func (p *pass) observe(ctx context.Context) error {
 		}
 		if !available {
 			p.observed.missing[child.Kind] = true
+		}
+	}
+	for _, child := range resources.Children {
+		if p.observed.missing[child.Kind] {
 			continue
 		}
 		obj, err := p.read(ctx, child)
@@ -100,6 +105,7 @@ func (p *pass) input() resources.Input {
 			ServerTLS:    p.observed.secret("-server-tls"),
 			RedisTLS:     p.observed.secret("-redis-tls"),
 			UsersMissing: p.findings.UsersMissing != "",
+			UsersHash:    p.usersHash,
 		},
 	}
 }

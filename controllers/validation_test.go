@@ -1,11 +1,15 @@
 package controllers_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/chatcluster/chatcluster/api/v1alpha1"
@@ -129,5 +133,25 @@ func merge(into, from map[string]any) {
 			continue
 		}
 		into[key] = value
+	}
+}
+
+func TestSamplesAreTaken(t *testing.T) {
+	t.Parallel()
+	ns := newNamespace(t)
+	for _, file := range []string{"chatcluster.yaml", "local.yaml"} {
+		raw, err := os.ReadFile(filepath.Join("..", "config", "samples", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &unstructured.Unstructured{}
+		if err := yaml.UnmarshalStrict(raw, u); err != nil {
+			t.Fatal(err)
+		}
+		u.SetNamespace(ns)
+		strict := client.FieldValidation(metav1.FieldValidationStrict)
+		if err := api.Create(t.Context(), u, client.DryRunAll, strict); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }

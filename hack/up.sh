@@ -61,7 +61,7 @@ digest() { sha256sum "bin/$1" | cut -c1-16; }
 
 install_operator() {
 	helm upgrade --install chatcluster-operator charts/chatcluster-operator \
-		--namespace "$system" --create-namespace --hide-notes \
+		--namespace "$system" --create-namespace --hide-notes --force-conflicts \
 		--set image.tag=dev --set serverImage.tag=dev --set redisImage=chatcluster/redis:7.0.15 \
 		--set-string "podAnnotations.chatcluster\.dev/binary=$(digest operator)" \
 		--wait --timeout 3m >"$logs/helm" 2>&1 || { cat "$logs/helm" >&2; show "$system"; return 1; }
@@ -103,6 +103,7 @@ show() {
 next_steps() {
 	local router
 	router=$(kubectl get gateway -n local-router local -o 'jsonpath={.status.addresses[0].value}')
+	echo "$router" >"$cache/local/address"
 	cat <<-END
 
 		The chat is at https://chat.example.com, which on this machine is $router.
@@ -121,7 +122,7 @@ next_steps() {
 		    {"type":"message","message":"Hello!"}
 
 		Look at it:
-		  export KUBECONFIG=$KUBECONFIG
+		  export KUBECONFIG=$KUBECONFIG PATH=\$PATH:$cache/bin
 		  kubectl get chat -n $namespace
 		  kubectl describe chat -n $namespace acme
 		  kubectl get pods -n $namespace -w
@@ -141,11 +142,11 @@ esac
 build >"$logs/build" 2>&1 &
 building=$!
 step "cluster" localcluster up
-command -v kubectl >/dev/null || PATH=$(localcluster assets):$PATH
+command -v kubectl >/dev/null || PATH=$PATH:$cache/bin
 step "binaries of operator and chat server" built
-step "images" make --no-print-directory images
+step "images" make --silent images
 step "operator" install_operator
-step "chat servers of before" renew_servers
+renew_servers
 if [ "$want" = sample ]; then
 	applied=$(date +%s%N)
 	step "sample, from apply to Ready" sample_ready

@@ -55,6 +55,7 @@ type ChatClusterSpec struct {
 	Host string `json:"host"`
 
 	// While true the operator changes nothing of this cluster; it goes on serving as it is.
+	// Default: false.
 	// +optional
 	// +kubebuilder:default=false
 	Paused bool `json:"paused,omitempty"`
@@ -95,12 +96,14 @@ type TLSSpec struct {
 	IssuerRef *IssuerReference `json:"issuerRef,omitempty"`
 
 	// How long a certificate is valid, at least 1h.
+	// Default: 2160h.
 	// +optional
 	// +kubebuilder:default="2160h"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1h')",message="tls.duration must be at least 1h, written like 2160h"
 	Duration Duration `json:"duration,omitzero"`
 
 	// How long before its end a certificate is renewed, at least 5m.
+	// Default: 720h.
 	// +optional
 	// +kubebuilder:default="720h"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('5m')",message="tls.renewBefore must be at least 5m, written like 720h"
@@ -116,11 +119,13 @@ type IssuerReference struct {
 	Name string `json:"name"`
 	// Issuer (in the namespace of the ChatCluster), ClusterIssuer, or the kind of an
 	// external issuer.
+	// Default: Issuer.
 	// +optional
 	// +kubebuilder:default=Issuer
 	// +kubebuilder:validation:MinLength=1
 	Kind string `json:"kind,omitempty"`
 	// API group of the issuer.
+	// Default: cert-manager.io.
 	// +optional
 	// +kubebuilder:default="cert-manager.io"
 	// +kubebuilder:validation:MinLength=1
@@ -131,6 +136,7 @@ type IssuerReference struct {
 type NetworkPolicySpec struct {
 	// Whether NetworkPolicies are made: Redis answers the chat servers and the operator
 	// only; the chat servers answer on their public ports and their metrics port only.
+	// Default: true.
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`

@@ -16,6 +16,7 @@ const RedisStandalone RedisTopology = "Standalone"
 type RedisSpec struct {
 	// Standalone: one Redis pod with a persistent volume, an append-only file that is
 	// flushed every second, TLS and a generated password.
+	// Default: Standalone.
 	// +optional
 	// +kubebuilder:default=Standalone
 	Topology RedisTopology `json:"topology,omitempty"`
@@ -33,6 +34,7 @@ type RedisSpec struct {
 	Storage StorageSpec `json:"storage,omitempty"`
 
 	// CPU and memory of Redis. It refuses writes at three quarters of the memory limit.
+	// Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory.
 	// +optional
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "128Mi"}, limits: {memory: "512Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(k, !has(self.requests) || !has(self.limits) || !(k in self.requests) || !(k in self.limits) || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",message="redis.resources.requests must not be above limits: lower the request or raise the limit"
@@ -47,6 +49,7 @@ type RedisSpec struct {
 // +kubebuilder:validation:Enum=Retain;Delete
 type RetentionPolicy string
 
+// Policies for the volume of a cluster that is deleted.
 const (
 	RetainVolume RetentionPolicy = "Retain"
 	DeleteVolume RetentionPolicy = "Delete"
@@ -57,6 +60,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="(!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) == 0) && has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="redis.storage size and storageClassName are fixed when the cluster is created: set them back, or create a new ChatCluster with the storage you need"
 type StorageSpec struct {
 	// Size of the volume, at least 64Mi.
+	// Default: 1Gi.
 	// +optional
 	// +kubebuilder:default="1Gi"
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('64Mi')) >= 0",message="redis.storage.size must be at least 64Mi, written like 1Gi"
@@ -70,6 +74,7 @@ type StorageSpec struct {
 
 	// What happens to the volume when the ChatCluster is deleted: Retain keeps it, and a
 	// ChatCluster of the same name finds its messages again; Delete deletes it.
+	// Default: Retain.
 	// +optional
 	// +kubebuilder:default=Retain
 	WhenDeleted RetentionPolicy `json:"whenDeleted,omitempty"`

@@ -30,6 +30,7 @@ type ServerSpec struct {
 	Autoscaling *AutoscalingSpec `json:"autoscaling,omitempty"`
 
 	// CPU and memory of a chat server.
+	// Default: requests of 100m CPU and 128Mi memory, a limit of 512Mi memory.
 	// +optional
 	// +kubebuilder:default={requests: {cpu: "100m", memory: "128Mi"}, limits: {memory: "512Mi"}}
 	// +kubebuilder:validation:XValidation:rule="['cpu', 'memory'].all(k, !has(self.requests) || !has(self.limits) || !(k in self.requests) || !(k in self.limits) || quantity(string(self.requests[k])).compareTo(quantity(string(self.limits[k]))) <= 0)",message="server.resources.requests must not be above limits: lower the request or raise the limit"
@@ -71,6 +72,7 @@ type ServerSpec struct {
 
 	// Networks of the routers in front, in CIDR notation. A client's address is taken
 	// from the X-Forwarded-For header of a connection that comes from one of them.
+	// Default: 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 100.64.0.0/10, fc00::/7.
 	// +optional
 	// +listType=set
 	// +kubebuilder:default={"10.0.0.0/8","172.16.0.0/12","192.168.0.0/16","100.64.0.0/10","fc00::/7"}
@@ -89,12 +91,14 @@ type ServerSpec struct {
 // +kubebuilder:validation:XValidation:rule="self.minReplicas <= self.maxReplicas",message="autoscaling.minReplicas must not be above autoscaling.maxReplicas: lower minReplicas or raise maxReplicas"
 type AutoscalingSpec struct {
 	// Chat servers that run however little there is to do.
+	// Default: 2.
 	// +optional
 	// +kubebuilder:default=2
 	// +kubebuilder:validation:Minimum=1
 	MinReplicas int32 `json:"minReplicas,omitempty"`
 
 	// Chat servers there may be at most.
+	// Default: 10.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=1
@@ -102,6 +106,7 @@ type AutoscalingSpec struct {
 	MaxReplicas int32 `json:"maxReplicas,omitempty"`
 
 	// CPU use to aim at, in percent of the request.
+	// Default: 70.
 	// +optional
 	// +kubebuilder:default=70
 	// +kubebuilder:validation:Minimum=1
@@ -118,6 +123,7 @@ type AutoscalingSpec struct {
 // +kubebuilder:validation:Enum=Open;Closed
 type Registration string
 
+// Kinds of registration.
 const (
 	RegistrationOpen   Registration = "Open"
 	RegistrationClosed Registration = "Closed"
@@ -127,6 +133,7 @@ const (
 // +kubebuilder:validation:Enum=Reject;Replace;Allow
 type DuplicateLogin string
 
+// Answers to a second login.
 const (
 	DuplicateLoginReject  DuplicateLogin = "Reject"
 	DuplicateLoginReplace DuplicateLogin = "Replace"
@@ -137,11 +144,13 @@ const (
 type AuthSpec struct {
 	// Open: anyone who reaches the service may make an account. Closed: only the users
 	// of the users Secret exist.
+	// Default: Open.
 	// +optional
 	// +kubebuilder:default=Open
 	Registration Registration `json:"registration,omitempty"`
 
 	// How long a login's token is valid, from 1m to 24h.
+	// Default: 1h.
 	// +optional
 	// +kubebuilder:default="1h"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="auth.accessTokenTTL must be from 1m to 24h, written like 1h or 15m"
@@ -149,6 +158,7 @@ type AuthSpec struct {
 
 	// What a second login of a user who is online does on the line protocol: Reject
 	// refuses it, Replace ends the first, Allow keeps both.
+	// Default: Reject.
 	// +optional
 	// +kubebuilder:default=Reject
 	DuplicateLogin DuplicateLogin `json:"duplicateLogin,omitempty"`
@@ -159,6 +169,7 @@ type AuthSpec struct {
 
 	// Adds the accounts alice/password123, bob/letmein and dave/123456. Everybody knows
 	// them: for trying things out only.
+	// Default: false.
 	// +optional
 	// +kubebuilder:default=false
 	DemoUsers bool `json:"demoUsers,omitempty"`
@@ -179,6 +190,7 @@ type SecretKeyReference struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 	// Key in the Secret.
+	// Default: users.
 	// +optional
 	// +kubebuilder:default=users
 	// +kubebuilder:validation:MinLength=1
@@ -189,6 +201,7 @@ type SecretKeyReference struct {
 // LimitsSpec is what one client may use. Over a limit a client gets a clear error.
 type LimitsSpec struct {
 	// Longest message, in bytes.
+	// Default: 4096.
 	// +optional
 	// +kubebuilder:default=4096
 	// +kubebuilder:validation:Minimum=1
@@ -196,18 +209,21 @@ type LimitsSpec struct {
 	MaxMessageBytes int32 `json:"maxMessageBytes,omitempty"`
 
 	// Messages a connection may send in 10 seconds. 0: no limit.
+	// Default: 20.
 	// +optional
 	// +kubebuilder:default=20
 	// +kubebuilder:validation:Minimum=0
 	MessagesPer10Seconds *int32 `json:"messagesPer10Seconds,omitempty"`
 
 	// HTTP requests an address may make in an hour, over all chat servers. 0: no limit.
+	// Default: 200.
 	// +optional
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=0
 	RequestsPerHour *int32 `json:"requestsPerHour,omitempty"`
 
 	// Connections an address may hold on a chat server. 0: no limit.
+	// Default: 0.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
@@ -217,6 +233,7 @@ type LimitsSpec struct {
 // HistorySpec is what a room remembers; older messages go first.
 type HistorySpec struct {
 	// Messages kept a room.
+	// Default: 1000.
 	// +optional
 	// +kubebuilder:default=1000
 	// +kubebuilder:validation:Minimum=1
@@ -224,6 +241,7 @@ type HistorySpec struct {
 	Count int32 `json:"count,omitempty"`
 
 	// How long messages are kept, at least 1m.
+	// Default: 168h.
 	// +optional
 	// +kubebuilder:default="168h"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1m')",message="history.age must be at least 1m, written in hours, minutes and seconds like 168h"
@@ -234,6 +252,7 @@ type HistorySpec struct {
 type DrainSpec struct {
 	// The time over which a leaving chat server asks its clients to reconnect, so that
 	// they do not all come back at once. From 1s to 10m.
+	// Default: 20s.
 	// +optional
 	// +kubebuilder:default="20s"
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('10m')",message="drain.window must be from 1s to 10m, written like 20s"
@@ -243,11 +262,13 @@ type DrainSpec struct {
 // LineProtocolSpec is the line protocol: one command a line, over TLS.
 type LineProtocolSpec struct {
 	// Whether the chat servers speak the line protocol.
+	// Default: true.
 	// +optional
 	// +kubebuilder:default=true
 	Enabled *bool `json:"enabled,omitempty"`
 
 	// Port of Service <name>-line.
+	// Default: 1222.
 	// +optional
 	// +kubebuilder:default=1222
 	// +kubebuilder:validation:Minimum=1
@@ -264,6 +285,7 @@ type LineProtocolSpec struct {
 type LineServiceSpec struct {
 	// ClusterIP: reached through a Gateway or from inside. NodePort, LoadBalancer:
 	// reached from outside without one.
+	// Default: ClusterIP.
 	// +optional
 	// +kubebuilder:default=ClusterIP
 	// +kubebuilder:validation:Enum=ClusterIP;NodePort;LoadBalancer

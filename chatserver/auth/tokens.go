@@ -75,22 +75,25 @@ func (t *Tokens) Issue(user string) (token string, c Claims, err error) {
 }
 
 // Parse fails with ErrExpired, ErrWrongCluster or ErrInvalid. The first two tell of tokens
-// whose signature is right.
+// whose signature is right; with ErrExpired come the claims, for ending the session.
 func (t *Tokens) Parse(token string) (Claims, error) {
 	if len(token) > maxToken {
 		return Claims{}, ErrInvalid
 	}
 	var claims jwt.RegisteredClaims
 	_, err := t.parser.ParseWithClaims(token, &claims, t.secret)
+	expired := errors.Is(err, jwt.ErrTokenExpired)
 	switch {
 	case errors.Is(err, jwt.ErrTokenInvalidAudience):
 		return Claims{}, ErrWrongCluster
-	case errors.Is(err, jwt.ErrTokenExpired):
-		return Claims{}, ErrExpired
-	case err != nil, ValidateUsername(claims.Subject) != nil, claims.ID == "":
+	case err != nil && !expired, ValidateUsername(claims.Subject) != nil, claims.ID == "":
 		return Claims{}, ErrInvalid
 	}
-	return Claims{User: claims.Subject, Session: claims.ID, Expires: claims.ExpiresAt.Time}, nil
+	c := Claims{User: claims.Subject, Session: claims.ID, Expires: claims.ExpiresAt.Time}
+	if expired {
+		return c, ErrExpired
+	}
+	return c, nil
 }
 
 var errUnknownKey = errors.New("no such key")

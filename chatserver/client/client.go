@@ -186,6 +186,7 @@ func (c *Client) connect(ctx context.Context) error {
 	if err := c.resume(ctx, conn); err != nil {
 		return err
 	}
+	c.pump()
 	for {
 		_, frame, err := conn.Read(ctx)
 		if err != nil {
@@ -197,6 +198,9 @@ func (c *Client) connect(ctx context.Context) error {
 		}
 		if err := c.receive(e); err != nil {
 			return err
+		}
+		if e.Type == protocol.TypeAck || e.Type == protocol.TypeError {
+			c.pump()
 		}
 	}
 }
@@ -248,18 +252,40 @@ func (c *Client) resume(ctx context.Context, conn *websocket.Conn) error {
 	c.mu.Lock()
 	requests := c.rejoins()
 	for _, s := range c.pending {
-		s.resent = s.written
-		s.written = true
-		requests = append(requests, s.request)
+		s.resent = s.resent || s.written
+		s.written = false
 	}
-	c.conn = conn
 	c.mu.Unlock()
 	for _, req := range requests {
 		if err := write(ctx, conn, req); err != nil {
 			return err
 		}
 	}
+	c.mu.Lock()
+	c.conn = conn
+	c.mu.Unlock()
 	return nil
+}
+
+// pump writes the messages that wait, oldest first, while the server remembers
+// enough of them to tell a message that is sent again from a new one.
+func (c *Client) pump() {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	for {
+		c.mu.Lock()
+		conn, s := c.conn, c.unwritten()
+		if conn == nil || s == nil {
+			c.mu.Unlock()
+			return
+		}
+		s.written = true
+		c.mu.Unlock()
+		if write(context.Background(), conn, s.request) != nil {
+			_ = conn.CloseNow() // the next connection makes up for it
+			return
+		}
+	}
 }
 
 // request records something under c.mu and then writes req, if there is a

@@ -192,7 +192,7 @@ func (c *Client) noteError(e protocol.Event) error {
 	retry := e.Code == protocol.CodeUnavailable || e.Code == protocol.CodeLimit
 	refusal := &RequestError{Code: e.Code, Message: e.Message}
 	if j := c.joins[e.ID]; j != nil {
-		if retry {
+		if e.Code == protocol.CodeUnavailable {
 			return fmt.Errorf("join %s: %w", j.room, refusal)
 		}
 		delete(c.joins, e.ID)

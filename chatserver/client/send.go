@@ -10,7 +10,8 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
-// maxPending is how many messages may wait for their acknowledgement.
+// maxPending is how many messages may wait for their acknowledgement, those that
+// wait to be written included.
 const maxPending = 4096
 
 // ErrTooMany is what sends fail with that are too far ahead of the server.
@@ -75,21 +76,35 @@ func (c *Client) Send(ctx context.Context, room, text string) (Ack, error) {
 func (c *Client) post(req protocol.Request) (*Sent, error) {
 	req.ID = rand.Text()
 	s := &Sent{request: req, done: make(chan struct{})}
-	err := c.request(func() (protocol.Request, error) {
-		switch {
-		case c.ended:
-			return req, c.err
-		case len(c.pending) >= maxPending:
-			return req, ErrTooMany
-		}
-		s.written = c.conn != nil
-		c.pending = append(c.pending, s)
-		return req, nil
-	})
-	if err != nil {
+	if err := c.enqueue(s); err != nil {
 		return nil, err
 	}
+	c.pump()
 	return s, nil
+}
+
+func (c *Client) enqueue(s *Sent) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.ended:
+		return c.err
+	case len(c.pending) >= maxPending:
+		return ErrTooMany
+	}
+	c.pending = append(c.pending, s)
+	return nil
+}
+
+// unwritten is the oldest message that may be written now and was not yet; nil
+// if there is none. Callers hold c.mu.
+func (c *Client) unwritten() *Sent {
+	for _, s := range c.pending[:min(len(c.pending), protocol.MaxUnacknowledged)] {
+		if !s.written {
+			return s
+		}
+	}
+	return nil
 }
 
 // noteAck settles an acknowledged message. Callers hold c.mu.

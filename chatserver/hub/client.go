@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
@@ -29,7 +27,8 @@ type Transport interface {
 // Login is who a client is.
 type Login struct {
 	User    string
-	Session string // the login session: several connections may share one
+	Session string    // the login session: several connections may share one
+	Expires time.Time // of the token; zero: it has none. An open connection outlives it.
 }
 
 // AttachOptions are what a surface wants for its client.
@@ -53,8 +52,8 @@ type Client struct {
 	login     Login
 	transport Transport
 	opts      AttachOptions
-	messages  *rate.Limiter // nil: no limit
-	requests  *rate.Limiter // nil: no limit
+	messages  window // guarded by handling
+	requests  window // guarded by handling
 
 	handling sync.Mutex // held while a request is handled; drain takes it, so that no answer is cut off
 	present  string     // room that messages without a room go to; guarded by handling
@@ -127,9 +126,9 @@ func (c *Client) hasRoomFor(frames []*Frame) bool {
 	return c.queue.bytes+size <= c.hub.cfg.QueueBytes/2
 }
 
-// enqueueWhenRoom queues a frame as soon as the queue is less than half full:
-// for what a client asked for, which goes at the client's pace.
-func (c *Client) enqueueWhenRoom(ctx context.Context, f *Frame) error {
+// waitForRoom waits until the queue is less than half full: for what a client
+// asked for, which goes at the client's pace.
+func (c *Client) waitForRoom(ctx context.Context) error {
 	for {
 		c.queue.Lock()
 		if c.queue.closed {
@@ -138,7 +137,6 @@ func (c *Client) enqueueWhenRoom(ctx context.Context, f *Frame) error {
 		}
 		if c.queue.bytes <= c.hub.cfg.QueueBytes/2 {
 			c.queue.Unlock()
-			c.enqueue(f)
 			return nil
 		}
 		if c.queue.written == nil {
@@ -246,48 +244,93 @@ func (c *Client) close(code int, reason string) {
 	}
 }
 
+// Close ends the connection once what is queued has been written.
+func (c *Client) Close(code int, reason string) { c.close(code, reason) }
+
+// isClosing says whether the connection is about to end: what it still sends has
+// to be left to the next one, or it would overtake what was not done here.
+func (c *Client) isClosing() bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return c.queue.closed
+}
+
 // Attach makes a connection a client of its user: present, reachable, counted.
-// ErrDraining and store.ErrOnline say why it cannot be.
+// ErrDraining, ErrLoggedOut and store.ErrOnline say why it cannot be.
 func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOptions) (*Client, error) {
+	// Not the caller's deadline: a client that goes away while it comes in has
+	// to be let out again in order.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+	defer cancel()
 	c := &Client{
 		hub: h, login: login, transport: t, opts: o,
-		messages: perTenSeconds(h.cfg.MessagesPer10s),
-		requests: perTenSeconds(h.cfg.MessagesPer10s * requestsPerMessage),
+		messages: window{limit: h.cfg.MessagesPer10s},
 		rooms:    map[string]*room{}, gone: make(chan struct{}),
 	}
-	if err := h.enter(ctx, c); err != nil {
-		return nil, err
+	if h.cfg.MessagesPer10s > 0 {
+		c.requests.limit = max(requestsPerMessage*h.cfg.MessagesPer10s, 2*maxRooms)
 	}
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	if o.Full {
-		c.Event(protocol.Event{
-			Type: protocol.TypeHello, Username: login.User, Session: login.Session,
-			Server: h.cfg.Server, MaxMessageBytes: h.cfg.MaxMessageBytes,
-		})
+	if err := h.enter(ctx, c); err != nil {
+		close(c.gone)
+		return nil, err
 	}
-	if o.DefaultRoom != "" {
-		if err := c.joinRoom(ctx, o.DefaultRoom, joining{}); err != nil {
-			c.Event(unavailable(protocol.Request{Room: o.DefaultRoom}))
-			h.log.Warn("joining the default room failed", "room", o.DefaultRoom, "user", login.User, "error", err)
-		}
-	}
-	if !o.Full {
-		// Clients that resume join their direct rooms themselves, with positions.
-		c.joinDirects(ctx)
+	if err := c.greet(ctx); err != nil {
+		c.detach()
+		return nil, err
 	}
 	return c, nil
+}
+
+// greet gives a new client what it starts with. Callers hold c.handling.
+func (c *Client) greet(ctx context.Context) error {
+	directs := c.user.knownDirects()
+	if c.opts.Full {
+		c.Event(protocol.Event{
+			Type: protocol.TypeHello, Username: c.login.User, Session: c.login.Session,
+			Server: c.hub.cfg.Server, MaxMessageBytes: c.hub.cfg.MaxMessageBytes, Directs: directs,
+		})
+		return nil // it joins rooms itself, with positions
+	}
+	if c.opts.DefaultRoom != "" {
+		// Quietly: who knows nothing of rooms knows no Joined either.
+		if err := c.joinRoom(ctx, c.opts.DefaultRoom, joining{quiet: true}); err != nil {
+			return err
+		}
+		c.storePresent(ctx)
+	}
+	for _, name := range directs {
+		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // requestsPerMessage is how many requests of other kinds (joins, lists) a
 // client may make for each message it may send.
 const requestsPerMessage = 10
 
-func perTenSeconds(n int) *rate.Limiter {
-	if n <= 0 {
-		return nil
+// window counts what happens in ten seconds.
+type window struct {
+	limit int // 0: none
+	count int
+	began time.Time
+}
+
+const windowTime = 10 * time.Second
+
+// allow counts one more and says whether it is within the limit.
+func (w *window) allow(now time.Time) bool {
+	if w.limit <= 0 {
+		return true
 	}
-	return rate.NewLimiter(rate.Every(10*time.Second/time.Duration(n)), n)
+	if now.Sub(w.began) > windowTime {
+		w.began, w.count = now, 0
+	}
+	w.count++
+	return w.count <= w.limit
 }
 
 // Detach ends the client: its rooms no longer count it and its session is
@@ -295,9 +338,13 @@ func perTenSeconds(n int) *rate.Limiter {
 func (c *Client) Detach() {
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	if c.detached {
-		return
+	if !c.detached {
+		c.detach()
 	}
+}
+
+// detach does what Detach says. Callers hold c.handling.
+func (c *Client) detach() {
 	c.detached = true
 	c.queue.Lock()
 	c.queue.closed, c.queue.frames = true, nil
@@ -309,7 +356,7 @@ func (c *Client) Detach() {
 	for name := range c.rooms {
 		c.leaveRoom(ctx, name)
 	}
-	c.hub.exit(ctx, c)
+	c.hub.exit(c)
 	close(c.gone)
 }
 
@@ -321,7 +368,7 @@ func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
 	r, known := c.rooms[name]
 	if !known {
 		var err error
-		if r, err = c.hub.openRoom(ctx, name); err != nil {
+		if r, err = c.hub.openRoom(name); err != nil {
 			return err
 		}
 	}
@@ -355,20 +402,3 @@ func (c *Client) leaveRoom(ctx context.Context, name string) {
 	c.user.exitRoom(ctx, r)
 	c.hub.closeRoom(r)
 }
-
-// joinDirects makes the client a member of the user's direct rooms.
-func (c *Client) joinDirects(ctx context.Context) {
-	names, err := c.hub.store.Directs(ctx, c.login.User)
-	if err != nil {
-		c.hub.log.Warn("reading a user's direct rooms failed", "user", c.login.User, "error", err)
-		return
-	}
-	for _, name := range names[:min(len(names), maxDirects)] {
-		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
-			c.hub.log.Warn("joining a direct room failed", "user", c.login.User, "error", err)
-		}
-	}
-}
-
-// maxDirects is how many direct rooms a client that does not resume is put into.
-const maxDirects = 100

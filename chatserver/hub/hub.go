@@ -41,7 +41,7 @@ type Config struct {
 	Server          string        // this server's id, the same as the store's
 	MaxMessageBytes int           // 4096
 	MessagesPer10s  int           // a connection; 0 is no limit
-	QueueBytes      int           // what may wait for one client; 1 MiB
+	QueueBytes      int           // what may wait for one client; 1 MiB, or 16 of the longest messages
 	Policy          store.Policy  // for a user who is online already
 	DrainWindow     time.Duration // over which clients are sent away; 20 s
 	Log             *slog.Logger
@@ -58,9 +58,11 @@ type Hub struct {
 	cores   int
 	tasks   tasks
 
-	beat      atomic.Int64 // unix nanoseconds of the last heartbeat that Redis took
-	unsettles atomic.Bool  // presence in Redis differs from ours
-	live      atomic.Pointer[[]string]
+	beat      atomic.Int64             // unix nanoseconds of the last heartbeat that Redis took
+	unsettles atomic.Bool              // presence in Redis differs from ours
+	lapsed    atomic.Bool              // because the heartbeat had run out
+	live      atomic.Pointer[[]string] // servers with a heartbeat, as last listed
+	dead      atomic.Pointer[[]string] // and without
 
 	mu        sync.Mutex
 	draining  bool
@@ -76,7 +78,7 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 		cfg.MaxMessageBytes = 4096
 	}
 	if cfg.QueueBytes == 0 {
-		cfg.QueueBytes = 1 << 20
+		cfg.QueueBytes = max(1<<20, 16*cfg.MaxMessageBytes)
 	}
 	if cfg.DrainWindow == 0 {
 		cfg.DrainWindow = 20 * time.Second
@@ -96,6 +98,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, h.tasks.cancel)
 	defer stop()
 	h.spawn(h.heartbeats)
+	h.spawn(h.upkeep)
 	h.spawn(h.tidy)
 	err := h.relay.Run(h.tasks.ctx, h)
 	h.tasks.end()
@@ -124,10 +127,27 @@ func (h *Hub) Healthy() error {
 
 // enter takes a client in: its user becomes present and reachable.
 func (h *Hub) enter(ctx context.Context, c *Client) error {
+	u, err := h.ref(c)
+	if err != nil {
+		return err
+	}
+	c.user = u
+	// Before the checks: a logout that comes between them and here finds the client.
+	u.add(c)
+	if err := h.admit(ctx, c); err != nil {
+		u.remove(c)
+		h.unref(c)
+		return err
+	}
+	return nil
+}
+
+// ref counts a client. From here on a drain waits for it.
+func (h *Hub) ref(c *Client) (*user, error) {
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if h.draining {
-		h.mu.Unlock()
-		return ErrDraining
+		return nil, ErrDraining
 	}
 	u := h.users[c.login.User]
 	if u == nil {
@@ -135,65 +155,69 @@ func (h *Hub) enter(ctx context.Context, c *Client) error {
 		h.users[u.name] = u
 	}
 	u.refs++
-	h.mu.Unlock()
-
-	c.user = u
-	if err := u.acquire(ctx, c.login.Session); err != nil {
-		h.unref(u)
-		return err
-	}
-	// Only now, with the user's channel subscribed, can no logout slip through.
-	valid, err := h.store.LoginValid(ctx, c.login.User, c.login.Session)
-	if err == nil && !valid {
-		err = ErrLoggedOut
-	}
-	if err != nil {
-		u.release(ctx, c.login.Session)
-		h.unref(u)
-		return err
-	}
-	u.add(c)
-	h.mu.Lock()
 	h.clients[c] = struct{}{}
-	h.mu.Unlock()
-	return nil
+	return u, nil
 }
 
-// exit undoes enter.
-func (h *Hub) exit(ctx context.Context, c *Client) {
-	c.user.remove(c)
-	c.user.release(ctx, c.login.Session)
-	h.mu.Lock()
-	delete(h.clients, c)
-	h.mu.Unlock()
-	h.unref(c.user)
-}
-
-func (h *Hub) unref(u *user) {
+func (h *Hub) unref(c *Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	delete(h.clients, c)
+	u := c.user
 	u.refs--
 	if u.refs > 0 {
 		return
 	}
 	delete(h.users, u.name)
 	h.relay.Unsubscribe(store.UserChannel(u.name))
-	for whom := range h.followers {
+	for whom := range u.hears {
 		h.stopListeningLocked(u, whom)
 	}
+}
+
+// admit makes the client's session present, unless it was logged out or the
+// user is online elsewhere.
+func (h *Hub) admit(ctx context.Context, c *Client) error {
+	err := c.user.acquire(ctx, c.login.Session)
+	if errors.Is(err, store.ErrOnline) {
+		// A connection that the user has just closed may still be leaving, and our
+		// list may still have a server that died a moment ago: ask once more.
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(leaveTime):
+		}
+		if err := h.listServers(ctx); err != nil {
+			return err
+		}
+		err = c.user.acquire(ctx, c.login.Session)
+	}
+	if err != nil {
+		return err
+	}
+	valid, err := h.store.LoginValid(ctx, c.login.User, c.login.Session)
+	if err == nil && !valid {
+		err = ErrLoggedOut
+	}
+	if err != nil {
+		c.user.release(c.login.Session)
+	}
+	return err
+}
+
+// leaveTime is what a connection that was closed may take to release its session.
+const leaveTime = 300 * time.Millisecond
+
+// exit undoes enter.
+func (h *Hub) exit(c *Client) {
+	c.user.remove(c)
+	c.user.release(c.login.Session)
+	h.unref(c)
 }
 
 // acquire holds a session in Redis and has the sessions it replaces closed.
 func (h *Hub) acquire(ctx context.Context, name, session string) error {
 	got, err := h.store.Acquire(ctx, name, session, h.cfg.Policy, h.liveServers())
-	if errors.Is(err, store.ErrOnline) {
-		// Our list may still have a server that died a moment ago.
-		live, _, listErr := h.store.Servers(ctx)
-		if listErr != nil {
-			return listErr
-		}
-		got, err = h.store.Acquire(ctx, name, session, h.cfg.Policy, live)
-	}
 	if err != nil {
 		return err
 	}
@@ -213,7 +237,7 @@ func (h *Hub) Logout(ctx context.Context, name, session string) error {
 }
 
 // openRoom finds or makes a room and keeps it until closeRoom.
-func (h *Hub) openRoom(_ context.Context, name string) (*room, error) {
+func (h *Hub) openRoom(name string) (*room, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r := h.rooms[name]; r != nil {
@@ -231,10 +255,8 @@ func (h *Hub) openRoom(_ context.Context, name string) (*room, error) {
 
 // subscribe makes the relay bring the room's messages, then finds its position.
 func (r *room) subscribe(ctx context.Context) {
-	_, err := retry(ctx, func() (struct{}, error) {
-		return struct{}{}, r.hub.relay.Subscribe(ctx, r.channel)
-	})
-	if err == nil {
+	// It fails only when the hub ends, or when everybody has left meanwhile.
+	if r.hub.relay.Subscribe(ctx, r.channel) == nil {
 		r.catchUp()
 	}
 }
@@ -280,6 +302,7 @@ func splitChannel(channel string) (kind, name string) {
 // Resubscribed has everything read again that the relay may have missed
 // (relay.Handler).
 func (h *Hub) Resubscribed(channels []string) {
+	var users []*user
 	for _, channel := range channels {
 		kind, name := splitChannel(channel)
 		h.mu.Lock()
@@ -289,7 +312,21 @@ func (h *Hub) Resubscribed(channels []string) {
 		case kind == "room" && r != nil:
 			r.catchUp()
 		case kind == "user" && u != nil:
-			h.spawn(u.refresh)
+			users = append(users, u)
+		}
+	}
+	if len(users) > 0 {
+		h.spawn(func(ctx context.Context) { h.refresh(ctx, users) })
+	}
+}
+
+// refresh looks after users whose signals may have been missed. It does not
+// give up before the hub ends: a logout that was missed is a door left open.
+func (h *Hub) refresh(ctx context.Context, users []*user) {
+	for _, u := range users {
+		_, err := retry(ctx, func() (struct{}, error) { return struct{}{}, u.refresh(ctx) })
+		if err != nil {
+			h.log.Warn("signals that a user may have missed could not be made good", "user", u.name, "error", err)
 		}
 	}
 }
@@ -313,7 +350,9 @@ func (h *Hub) signal(name string, body []byte) {
 	case kindReplaced:
 		u.closeSession(rec.Login, protocol.CloseReplaced, "the same user logged in elsewhere")
 	case kindDirect:
-		h.spawn(func(ctx context.Context) { u.joinDirect(ctx, rec.Room) })
+		if len(u.learn(rec.Room)) > 0 {
+			h.spawn(func(ctx context.Context) { u.joinDirect(ctx, rec.Room) })
+		}
 	}
 }
 
@@ -344,7 +383,7 @@ func (h *Hub) publish(ctx context.Context, m store.Message) (store.Published, er
 func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, time.Second
-	return backoff.Retry(ctx, f, backoff.WithBackOff(b))
+	return backoff.Retry(ctx, f, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0))
 }
 
 // broadcast tells other servers something that is not kept. Losing it does no
@@ -402,6 +441,7 @@ func (h *Hub) listenTo(ctx context.Context, u *user, whom string) error {
 		h.followers[whom] = map[*user]struct{}{}
 	}
 	h.followers[whom][u] = struct{}{}
+	u.hears[whom] = struct{}{}
 	h.mu.Unlock()
 	return h.relay.Subscribe(ctx, store.FollowChannel(whom))
 }
@@ -413,6 +453,7 @@ func (h *Hub) stopListening(u *user, whom string) {
 }
 
 func (h *Hub) stopListeningLocked(u *user, whom string) {
+	delete(u.hears, whom)
 	delete(h.followers[whom], u)
 	if len(h.followers[whom]) == 0 {
 		delete(h.followers, whom)

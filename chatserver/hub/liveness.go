@@ -3,8 +3,12 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
@@ -19,8 +23,8 @@ const (
 	lingerRoom = 10 * time.Second
 )
 
-// heartbeats tells the other servers that this one lives, and cleans up after
-// those that do no more.
+// heartbeats tells the other servers that this one lives. Nothing else is done
+// here: a heartbeat that waits for other work is one that comes too late.
 func (h *Hub) heartbeats(ctx context.Context) {
 	tick := time.NewTicker(heartbeatEvery)
 	defer tick.Stop()
@@ -35,27 +39,64 @@ func (h *Hub) heartbeats(ctx context.Context) {
 }
 
 func (h *Hub) heartbeat(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL)
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTTL/2)
 	defer cancel()
 	err := h.store.Heartbeat(ctx, heartbeatTTL)
-	lapsed := errors.Is(err, store.ErrLapsed)
-	if err != nil && !lapsed {
+	if errors.Is(err, store.ErrLapsed) {
+		h.lapsed.Store(true)
+		err = nil
+	}
+	if err != nil {
 		h.log.Warn("the heartbeat failed", "error", err)
 		return
 	}
 	h.beat.Store(time.Now().UnixNano())
-	if unsettled := h.unsettles.Swap(false); lapsed || unsettled {
+}
+
+// upkeep makes presence in Redis right: this server's own where it is not, and
+// that of servers which died.
+func (h *Hub) upkeep(ctx context.Context) {
+	// A process that came back under the same id has swept up after itself.
+	h.announce(ctx, h.store.Inherited().Rooms)
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	for {
+		h.keepUp(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *Hub) keepUp(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, keepUpTime)
+	defer cancel()
+	lapsed, unsettled := h.lapsed.Swap(false), h.unsettles.Swap(false)
+	if lapsed || unsettled {
 		h.settle(ctx, lapsed)
 	}
-	live, dead, err := h.store.Servers(ctx)
-	if err != nil {
+	if err := h.listServers(ctx); err != nil {
 		h.log.Warn("listing the servers failed", "error", err)
 		return
 	}
-	h.live.Store(&live)
-	for _, server := range dead {
+	for _, server := range *h.dead.Load() {
 		h.sweep(ctx, server)
 	}
+}
+
+// keepUpTime bounds one round of upkeep; what it did not get to waits for the next.
+const keepUpTime = 30 * time.Second
+
+func (h *Hub) listServers(ctx context.Context) error {
+	live, dead, err := h.store.Servers(ctx)
+	if err != nil {
+		return err
+	}
+	h.live.Store(&live)
+	h.dead.Store(&dead)
+	return nil
 }
 
 func (h *Hub) liveServers() []string {
@@ -74,7 +115,12 @@ func (h *Hub) sweep(ctx context.Context, server string) {
 	}
 	h.metrics.swept.Inc()
 	h.log.Info("swept up after a server that died", "server", server, "users", swept.Users, "rooms", len(swept.Rooms))
-	for _, room := range swept.Rooms {
+	h.announce(ctx, swept.Rooms)
+}
+
+// announce tells the servers that users went from these rooms.
+func (h *Hub) announce(ctx context.Context, rooms []string) {
+	for _, room := range rooms {
 		h.broadcast(ctx, store.RoomChannel(room), record{Kind: kindChanged})
 	}
 }
@@ -85,8 +131,9 @@ func (h *Hub) unsettled(err error, doing, user string) {
 	h.unsettles.Store(true)
 }
 
-// settle stores the presence of everybody here again, under a new name, and has
-// everything swept that the old name held. After a lapse others do that.
+// settle stores the presence of everybody here again, under a new name; what
+// the old name held is swept like that of any server that died. After a lapse
+// there is a new name already.
 func (h *Hub) settle(ctx context.Context, lapsed bool) {
 	if !lapsed {
 		if err := h.store.Renew(ctx, heartbeatTTL); err != nil {
@@ -94,20 +141,31 @@ func (h *Hub) settle(ctx context.Context, lapsed bool) {
 			return
 		}
 	}
+	if err := h.listServers(ctx); err != nil {
+		h.unsettled(err, "settling", "")
+		return
+	}
 	h.mu.Lock()
-	users := make([]*user, 0, len(h.users))
-	for _, u := range h.users {
-		users = append(users, u)
-	}
+	users := slices.Collect(maps.Values(h.users))
 	h.mu.Unlock()
+	var g errgroup.Group
+	g.SetLimit(settlers)
 	for _, u := range users {
-		if err := u.assert(ctx); err != nil {
-			h.unsettled(err, "settling", u.name)
-			return
-		}
+		g.Go(func() error {
+			err := u.assert(ctx)
+			if err != nil {
+				h.unsettled(err, "settling", u.name)
+			}
+			return err
+		})
 	}
-	h.log.Info("stored the presence of all users here again", "users", len(users))
+	if g.Wait() == nil {
+		h.log.Info("stored the presence of all users here again", "users", len(users))
+	}
 }
+
+// settlers is how many users are settled at once.
+const settlers = 32
 
 // tidy forgets rooms that nobody has been in for a while.
 func (h *Hub) tidy(ctx context.Context) {

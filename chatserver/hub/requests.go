@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
@@ -22,7 +23,7 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 	defer cancel()
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	if c.detached || !c.allowed(req) {
+	if c.detached || c.isClosing() || !c.allowed(req) {
 		return
 	}
 	err := c.dispatch(ctx, req)
@@ -66,17 +67,17 @@ func unavailable(req protocol.Request) protocol.Event {
 
 // allowed applies the rate limits; a client over them is told and cut off.
 func (c *Client) allowed(req protocol.Request) bool {
-	limiter := c.requests
+	of, what := &c.requests, "requests"
 	if req.Type == protocol.TypeMessage || req.Type == protocol.TypeDirect {
-		limiter = c.messages
+		of, what = &c.messages, "messages"
 	}
-	if limiter == nil || limiter.Allow() {
+	if of.allow(time.Now()) {
 		return true
 	}
 	c.hub.metrics.limited.Inc()
 	c.Event(protocol.Event{
 		Type: protocol.TypeError, ID: req.ID, Room: req.Room, Code: protocol.CodeLimit,
-		Message: fmt.Sprintf("Rate limit exceeded: at most %d messages in 10 seconds", c.hub.cfg.MessagesPer10s),
+		Message: fmt.Sprintf("Rate limit exceeded: at most %d %s in 10 seconds", of.limit, what),
 	})
 	c.close(protocol.CloseRateLimit, "Rate limit exceeded")
 	return false
@@ -103,18 +104,12 @@ func (c *Client) dispatch(ctx context.Context, req protocol.Request) error {
 	case protocol.TypeHistory:
 		return c.history(ctx, req)
 	case protocol.TypeLogout:
-		return c.Logout(ctx)
+		return c.hub.Logout(ctx, c.login.User, c.login.Session)
 	case protocol.TypePing:
 		c.Event(protocol.Event{Type: protocol.TypePong, ID: req.ID})
 		return nil
 	}
 	return refuse(protocol.CodeUnknownInput, "there is no request of type %q", req.Type)
-}
-
-// Logout ends the login session: its token is dead on every server, and every
-// connection that came with it is closed.
-func (c *Client) Logout(ctx context.Context) error {
-	return c.hub.Logout(ctx, c.login.User, c.login.Session)
 }
 
 // place is the room a request is about, of which the client has to be a member.
@@ -214,7 +209,7 @@ func (c *Client) knownUser(ctx context.Context, name string) error {
 }
 
 func (c *Client) join(ctx context.Context, req protocol.Request) error {
-	if err := c.mayJoin(req.Room); err != nil {
+	if err := c.mayJoin(ctx, req.Room); err != nil {
 		return err
 	}
 	if _, member := c.rooms[req.Room]; !member && len(c.rooms) >= maxRooms {
@@ -228,7 +223,7 @@ func (c *Client) join(ctx context.Context, req protocol.Request) error {
 	if err := c.joinRoom(ctx, req.Room, how); err != nil {
 		return err
 	}
-	if c.opts.SingleRoom && before != "" && before != req.Room {
+	if c.opts.SingleRoom && before != "" && before != c.present {
 		c.leaveRoom(ctx, before)
 	}
 	c.storePresent(ctx)
@@ -246,17 +241,22 @@ func (c *Client) storePresent(ctx context.Context) {
 // maxRooms is how many rooms one connection may be in.
 const maxRooms = 200
 
-func (c *Client) mayJoin(name string) error {
-	if a, b, direct := protocol.DirectUsers(name); direct {
-		if a != c.login.User && b != c.login.User {
-			return refuse(protocol.CodeForbidden, "that direct room is of other users")
+func (c *Client) mayJoin(ctx context.Context, name string) error {
+	a, b, direct := protocol.DirectUsers(name)
+	if !direct {
+		if err := protocol.ValidateRoom(name); err != nil {
+			return refuse(protocol.CodeBadRequest, "%v", err)
 		}
 		return nil
 	}
-	if err := protocol.ValidateRoom(name); err != nil {
-		return refuse(protocol.CodeBadRequest, "%v", err)
+	other := a
+	if a == c.login.User {
+		other = b
 	}
-	return nil
+	if name != protocol.DirectRoom(c.login.User, other) || len(name) > 2*protocol.MaxRoomName {
+		return refuse(protocol.CodeForbidden, "that is no direct room of yours")
+	}
+	return c.knownUser(ctx, other)
 }
 
 func (c *Client) leave(ctx context.Context, req protocol.Request) error {
@@ -314,7 +314,7 @@ func (c *Client) who(ctx context.Context, req protocol.Request) error {
 	if err != nil {
 		return err
 	}
-	c.Event(protocol.Event{Type: protocol.TypeUserList, ID: req.ID, Room: r.name, Users: users, Total: total})
+	c.Event(userList(r.name, req.ID, users, total))
 	return nil
 }
 
@@ -334,15 +334,33 @@ func (c *Client) history(ctx context.Context, req protocol.Request) error {
 	if err != nil {
 		return err
 	}
-	messages := make([]protocol.Event, 0, len(log.Entries))
-	for _, e := range log.Entries {
-		rec, err := decodeRecord(e.Payload)
-		if err != nil {
-			return fmt.Errorf("room %s, offset %d: %w", r.name, e.Offset, err)
-		}
-		messages = append(messages, rec.event(r.name, log.Epoch, e.Offset))
+	messages, left := c.newest(r.name, log)
+	more := left || len(log.Entries) > 0 && log.Entries[0].Offset > log.First
+	if err := c.waitForRoom(ctx); err != nil {
+		return err
 	}
-	more := len(log.Entries) > 0 && log.Entries[0].Offset > log.First
 	c.Event(protocol.Event{Type: protocol.TypeHistory, ID: req.ID, Room: r.name, Epoch: log.Epoch, Messages: messages, More: more})
 	return nil
+}
+
+// newest are the newest messages of log that fit well into the client's queue,
+// oldest first; left says that there were more. Entries that are not ours are
+// left out.
+func (c *Client) newest(room string, log store.Log) (messages []protocol.Event, left bool) {
+	messages = make([]protocol.Event, 0, len(log.Entries))
+	size := 0
+	for _, e := range slices.Backward(log.Entries) {
+		rec, err := decodeRecord(e.Payload)
+		if err != nil {
+			continue
+		}
+		m := rec.event(room, log.Epoch, e.Offset)
+		if size += len(m.AppendJSON(nil)); size > c.hub.cfg.QueueBytes/4 && len(messages) > 0 {
+			left = true
+			break
+		}
+		messages = append(messages, m)
+	}
+	slices.Reverse(messages)
+	return messages, left
 }

@@ -20,7 +20,7 @@ const (
 	// memory of a room that cannot keep up stays bounded.
 	maxInbox = 4096
 	// fillPage is how many entries are read from the log at once.
-	fillPage = 500
+	fillPage = 100
 	// parallelFanout is from how many members on the work is spread over cores.
 	parallelFanout = 512
 	// quietRoom is the number of local members above which comings and goings
@@ -31,8 +31,7 @@ const (
 // room is what this server knows of a room that at least one of its clients is in.
 //
 // Live messages go to the inbox; one goroutine at a time, started on demand,
-// empties it. It is the only one that moves the position and calls deliver, so
-// each member gets each message once and in order. Where the inbox does not
+// empties it. It is the only one that moves the position, so each member gets each message once and in order. Where the inbox does not
 // continue the position (a gap, an overflow, a connection to Redis that was made
 // anew) it reads the log from the position on.
 type room struct {
@@ -60,7 +59,8 @@ type room struct {
 	refs   int       // guarded by Hub.mu: clients in or on their way into the room
 	unused time.Time // guarded by Hub.mu: since when refs is 0
 
-	listPending bool // guarded by mu: a user list is on its way
+	listing   bool // guarded by mu: a user list is on its way
+	listAgain bool // guarded by mu: and is out of date already
 }
 
 // member is a client in a room.
@@ -167,6 +167,7 @@ func (r *room) fill(ctx context.Context) bool {
 			return true
 		}
 		if err == nil {
+			r.pace(ctx)
 			continue
 		}
 		r.hub.log.Warn("reading a room's log failed; trying again", "room", r.name, "error", err)
@@ -179,6 +180,28 @@ func (r *room) fill(ctx context.Context) bool {
 }
 
 const fillRetry = 200 * time.Millisecond
+
+// pace waits until every member has taken most of what was read from the log,
+// so that catching up does not look like slow reading. It does not wait for
+// long: a member that does read slowly is not the others' problem.
+func (r *room) pace(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, paceTime)
+	defer cancel()
+	r.mu.Lock()
+	clients := make([]*Client, 0, len(r.members))
+	for _, m := range r.members {
+		clients = append(clients, m.client)
+	}
+	r.mu.Unlock()
+	for _, c := range clients {
+		if c.waitForRoom(ctx) != nil && ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// paceTime bounds how long a page of the log may hold up the next one.
+const paceTime = time.Second
 
 func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	r.mu.Lock()
@@ -195,7 +218,11 @@ func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	r.hub.metrics.fills.Inc()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if log.Epoch != r.epoch || log.Last < r.last {
+	if log.Epoch != r.epoch {
+		r.reset(log.Epoch, log.First-1) // all of the new epoch is unseen
+		return false, nil
+	}
+	if log.Last < r.last {
 		r.reset(log.Epoch, log.Last)
 		return true, nil
 	}
@@ -238,16 +265,22 @@ func (r *room) append(offset uint64, body []byte) {
 		// Only another program that writes to our keys can cause this. The
 		// position moves on, or one bad entry would stop the room for ever.
 		r.hub.log.Error("a log entry is not ours; skipped", "room", r.name, "offset", offset, "error", err)
-		r.last, r.oldest = offset, offset+1
+		r.last, r.recent[offset%recentFrames] = offset, nil
+		r.trimRecent()
 		return
 	}
 	f := newFrame(rec.event(r.name, r.epoch, offset))
 	r.last = offset
 	r.recent[offset%recentFrames] = f
-	if r.last-r.oldest >= recentFrames {
+	r.trimRecent()
+	r.broadcast(f)
+}
+
+// trimRecent keeps the ring's oldest offset within the ring. Callers hold r.mu.
+func (r *room) trimRecent() {
+	if r.last >= r.oldest+recentFrames {
 		r.oldest = r.last - recentFrames + 1
 	}
-	r.broadcast(f)
 }
 
 // reset starts anew from a position that the old one does not lead to, and
@@ -318,7 +351,9 @@ func (r *room) join(ctx context.Context, c *Client, how joining) error {
 		return fmt.Errorf("open room %s: %w", r.name, context.Cause(ctx))
 	}
 	if how.from != nil {
-		r.waitFor(ctx, *how.from)
+		if err := r.waitFor(ctx, *how.from); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	if how.fromStart {
@@ -337,43 +372,76 @@ func (r *room) join(ctx context.Context, c *Client, how joining) error {
 // resume gives c what was said after a position, from the log in pages and at
 // the client's pace, until the rest is in memory; then c becomes a member.
 func (r *room) resume(ctx context.Context, c *Client, how joining, at store.Position) error {
-	source := "memory"
-	for first := true; ; first = false {
-		done, upTo := r.resumeFromMemory(c, how, at, first)
-		if done {
-			r.hub.metrics.resumes.WithLabelValues(source).Inc()
-			return nil
-		}
-		log, err := r.hub.store.Read(ctx, r.name, at.Offset, resumePage)
-		if err != nil {
-			return err
-		}
-		source = "log"
-		if log.Epoch != at.Epoch || len(log.Entries) == 0 || log.Entries[0].Offset != at.Offset+1 {
-			if !first {
-				return errLeftBehind
-			}
-			r.hub.metrics.resumes.WithLabelValues("lost").Inc()
-			r.joinAnew(c, how)
-			return nil
-		}
-		if first {
-			how.answer(c, protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: at.Epoch, Offset: at.Offset, Recovered: new(true)})
-		}
+	done, upTo := r.resumeFromMemory(c, how, at, true)
+	if done {
+		r.hub.metrics.resumes.WithLabelValues("memory").Inc()
+		return nil
+	}
+	log, err := r.hub.store.Read(ctx, r.name, at.Offset, resumePage)
+	if err != nil {
+		return err
+	}
+	if !continues(log, at) {
+		r.hub.metrics.resumes.WithLabelValues("lost").Inc()
+		r.joinAnew(c, how)
+		return nil
+	}
+	how.answer(c, protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: at.Epoch, Offset: at.Offset, Recovered: new(true)})
+	if err := r.resumeFromLog(ctx, c, how, at, log, upTo); err != nil {
+		// The client was told that everything follows: only a new connection can make that true.
+		return fmt.Errorf("%w: %w", errLeftBehind, err)
+	}
+	r.hub.metrics.resumes.WithLabelValues("log").Inc()
+	return nil
+}
+
+// continues says whether a part of the log follows a position without a gap.
+func continues(log store.Log, at store.Position) bool {
+	return log.Epoch == at.Epoch && len(log.Entries) > 0 && log.Entries[0].Offset == at.Offset+1
+}
+
+// resumeFromLog queues the entries up to upTo, then what came meanwhile, until
+// the client has caught up with the room.
+func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at store.Position, log store.Log, upTo uint64) error {
+	for {
 		for _, e := range log.Entries {
 			if e.Offset > upTo {
 				break
 			}
-			rec, err := decodeRecord(e.Payload)
-			if err != nil {
-				return fmt.Errorf("room %s, offset %d: %w", r.name, e.Offset, err)
-			}
-			if err := c.enqueueWhenRoom(ctx, newFrame(rec.event(r.name, at.Epoch, e.Offset))); err != nil {
+			if err := r.enqueueEntry(ctx, c, at.Epoch, e); err != nil {
 				return err
 			}
 			at.Offset = e.Offset
 		}
+		var done bool
+		if done, upTo = r.resumeFromMemory(c, how, at, false); done {
+			return nil
+		}
+		if err := c.waitForRoom(ctx); err != nil {
+			return err
+		}
+		var err error
+		if log, err = r.hub.store.Read(ctx, r.name, at.Offset, resumePage); err != nil {
+			return err
+		}
+		if !continues(log, at) {
+			return errors.New("messages left the log while they were being sent")
+		}
 	}
+}
+
+// enqueueEntry queues a log entry once the client has room for it. An entry that
+// is not ours is left out, as it is for everybody.
+func (r *room) enqueueEntry(ctx context.Context, c *Client, epoch string, e store.Entry) error {
+	rec, err := decodeRecord(e.Payload)
+	if err != nil {
+		return nil //nolint:nilerr // append has reported it when the entry was new
+	}
+	if err := c.waitForRoom(ctx); err != nil {
+		return err
+	}
+	c.enqueue(newFrame(rec.event(r.name, epoch, e.Offset)))
+	return nil
 }
 
 // resumePage is how many entries a resume reads from the log at once.
@@ -395,9 +463,11 @@ func (r *room) resumeFromMemory(c *Client, how joining, at store.Position, first
 	}
 	missing := make([]*Frame, 0, r.last-at.Offset)
 	for offset := at.Offset + 1; offset <= r.last; offset++ {
-		missing = append(missing, r.recent[offset%recentFrames])
+		if f := r.recent[offset%recentFrames]; f != nil {
+			missing = append(missing, f)
+		}
 	}
-	if !c.hasRoomFor(missing) {
+	if len(missing) > 0 && !c.hasRoomFor(missing) {
 		return false, r.last
 	}
 	if first {
@@ -420,20 +490,25 @@ func (r *room) joinAnew(c *Client, how joining) {
 
 // waitFor has the room read its log when a client has seen more than the room
 // has: the client comes from a server that was faster.
-func (r *room) waitFor(ctx context.Context, p store.Position) {
+func (r *room) waitFor(ctx context.Context, p store.Position) error {
 	r.mu.Lock()
 	ahead := p.Epoch != r.epoch || p.Offset > r.last
 	r.mu.Unlock()
 	if !ahead {
-		return
+		return nil
 	}
 	head, err := r.hub.store.Head(ctx, r.name)
-	if err != nil || head.Epoch != p.Epoch || head.Offset < p.Offset {
-		return
+	if err != nil {
+		return err
+	}
+	if head.Epoch != p.Epoch || head.Offset < p.Offset {
+		return nil // the log does not have it either: it is lost
 	}
 	select {
 	case <-r.catchUp():
+		return nil
 	case <-ctx.Done():
+		return fmt.Errorf("catch up with room %s: %w", r.name, context.Cause(ctx))
 	}
 }
 
@@ -511,30 +586,45 @@ const (
 // changes of the next moment; the larger the room, the longer the moment, so
 // that the lists of a large room never outweigh its messages. Callers hold r.mu.
 func (r *room) listSoon() {
-	if r.listPending || protocol.IsDirect(r.name) {
+	if r.listing || protocol.IsDirect(r.name) {
+		r.listAgain = r.listing
 		return
 	}
-	delay := listDelay + time.Duration(len(r.members))*listPerMember
-	r.listPending = r.hub.spawn(func(ctx context.Context) {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(delay):
+	r.listing = r.hub.spawn(func(ctx context.Context) {
+		for again := true; again; again = r.listedAndAgain() {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(r.listDelay()):
+			}
+			r.sendList(ctx)
 		}
-		r.sendList(ctx)
 	})
+}
+
+func (r *room) listDelay() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return listDelay + time.Duration(len(r.members))*listPerMember
+}
+
+func (r *room) listedAndAgain() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.listing = r.listAgain
+	return r.listing
 }
 
 func (r *room) sendList(ctx context.Context) {
 	r.mu.Lock()
-	r.listPending = false // a change from here on wants another list
+	r.listAgain = false // a change from here on wants another list
 	r.mu.Unlock()
 	users, total, err := r.hub.store.Members(ctx, r.name, listLimit)
 	if err != nil {
 		r.hub.log.Warn("reading a room's members failed", "room", r.name, "error", err)
 		return
 	}
-	f := newFrame(protocol.Event{Type: protocol.TypeUserList, Room: r.name, Users: users, Total: total})
+	f := newFrame(userList(r.name, "", users, total))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.members {
@@ -542,4 +632,12 @@ func (r *room) sendList(ctx context.Context) {
 			m.client.enqueue(f)
 		}
 	}
+}
+
+// userList has a list even where nobody is: clients look for one.
+func userList(room, id string, users []string, total int) protocol.Event {
+	if users == nil {
+		users = []string{}
+	}
+	return protocol.Event{Type: protocol.TypeUserList, ID: id, Room: room, Users: users, Total: total}
 }

@@ -2,8 +2,10 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
@@ -15,9 +17,10 @@ import (
 // the user's presence happens one after the other, or a leave could overtake a
 // join and leave a ghost behind.
 type user struct {
-	hub  *Hub
-	name string
-	refs int // guarded by Hub.mu
+	hub   *Hub
+	name  string
+	refs  int                 // guarded by Hub.mu
+	hears map[string]struct{} // users whose follow channel is listened to; guarded by Hub.mu
 
 	presence  sync.Mutex
 	listening bool           // the relay brings the user's channels; guarded by presence
@@ -28,10 +31,11 @@ type user struct {
 
 	mu      sync.Mutex
 	clients []*Client
+	directs []string // direct rooms that the clients here know of
 }
 
 func newUser(h *Hub, name string) *user {
-	return &user{hub: h, name: name, sessions: map[string]int{}, inRoom: map[string]int{}}
+	return &user{hub: h, name: name, hears: map[string]struct{}{}, sessions: map[string]int{}, inRoom: map[string]int{}}
 }
 
 // enterRoom makes the user present in the room, with the first connection.
@@ -92,11 +96,25 @@ func (u *user) acquire(ctx context.Context, session string) error {
 	}
 	if u.sessions[session] == 0 {
 		if err := u.hub.acquire(ctx, u.name, session); err != nil {
+			u.undoAcquire(err, session)
 			return err
 		}
 	}
 	u.sessions[session]++
 	return nil
+}
+
+// undoAcquire gives a session back that may have been stored although the
+// answer did not say so: nobody else would, and the user were locked out.
+func (u *user) undoAcquire(err error, session string) {
+	if errors.Is(err, store.ErrOnline) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
+	defer cancel()
+	if err := u.hub.store.Release(ctx, u.name, session); err != nil {
+		u.hub.unsettled(err, "undoing a login", u.name)
+	}
 }
 
 // listen has the relay bring what concerns the user. Callers hold u.presence.
@@ -116,13 +134,43 @@ func (u *user) listen(ctx context.Context) error {
 			return err
 		}
 	}
+	directs, err := u.hub.store.Directs(ctx, u.name)
+	if err != nil {
+		return err
+	}
+	u.learn(directs...)
 	u.follows = followed
 	u.listening = true
 	return nil
 }
 
+// maxDirects is how many direct rooms a client is put into or told of.
+const maxDirects = 100
+
+// learn notes direct rooms and returns those that are new.
+func (u *user) learn(names ...string) (fresh []string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, name := range names {
+		if len(u.directs) < maxDirects && !slices.Contains(u.directs, name) {
+			u.directs = append(u.directs, name)
+			fresh = append(fresh, name)
+		}
+	}
+	return fresh
+}
+
+func (u *user) knownDirects() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.directs)
+}
+
 // release ends the session's presence, with its last connection.
-func (u *user) release(ctx context.Context, session string) {
+func (u *user) release(session string) {
+	// Whatever ended the connection must not keep its session from being released.
+	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
+	defer cancel()
 	u.presence.Lock()
 	defer u.presence.Unlock()
 	u.sessions[session]--
@@ -139,10 +187,7 @@ func (u *user) release(ctx context.Context, session string) {
 func (u *user) assert(ctx context.Context) error {
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	live, _, err := u.hub.store.Servers(ctx)
-	if err != nil {
-		return err
-	}
+	live := u.hub.liveServers()
 	for session := range u.sessions {
 		if _, err := u.hub.store.Acquire(ctx, u.name, session, store.Allow, live); err != nil {
 			return err
@@ -225,43 +270,49 @@ func (u *user) closeSession(session string, code int, reason string) {
 // joinDirect puts the user's clients into a direct room that somebody opened
 // just now; they get all that was said in it.
 func (u *user) joinDirect(ctx context.Context, name string) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
-	defer cancel()
 	u.each(func(c *Client) {
-		c.handling.Lock()
-		defer c.handling.Unlock()
-		if c.detached || c.rooms[name] != nil {
-			return
-		}
-		if err := c.joinRoom(ctx, name, joining{fromStart: true, quiet: !c.opts.Full}); err != nil {
+		if err := c.joinNew(ctx, name); err != nil {
 			u.hub.log.Warn("joining a direct room failed", "user", u.name, "error", err)
 		}
 	})
 }
 
-// refresh does what signals asked for that may have been missed: sessions that
-// have ended are closed, direct rooms that were opened are joined.
-func (u *user) refresh(ctx context.Context) {
+func (c *Client) joinNew(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	var logins []store.UserSID
-	u.each(func(c *Client) { logins = append(logins, store.UserSID{User: u.name, SID: c.login.Session}) })
-	valid, err := u.hub.store.LoginsValid(ctx, logins)
-	if err != nil {
-		u.hub.log.Warn("checking a user's sessions failed", "user", u.name, "error", err)
-		return
+	c.handling.Lock()
+	defer c.handling.Unlock()
+	if c.detached || c.rooms[name] != nil {
+		return nil
 	}
-	for i, login := range logins {
-		if !valid[i] {
-			u.closeSession(login.SID, protocol.CloseUnauthorized, "logged out")
+	return c.joinRoom(ctx, name, joining{fromStart: true, quiet: !c.opts.Full})
+}
+
+// refresh does what signals asked for that may have been missed: sessions that
+// were logged out are closed, direct rooms that were opened are joined. A token
+// that merely expired ends no connection.
+func (u *user) refresh(ctx context.Context) error {
+	var logins []Login
+	u.each(func(c *Client) { logins = append(logins, c.login) })
+	sids := make([]store.UserSID, 0, len(logins))
+	for _, l := range logins {
+		sids = append(sids, store.UserSID{User: u.name, SID: l.Session})
+	}
+	valid, err := u.hub.store.LoginsValid(ctx, sids)
+	if err != nil {
+		return err
+	}
+	for i, l := range logins {
+		if !valid[i] && (l.Expires.IsZero() || time.Now().Before(l.Expires)) {
+			u.closeSession(l.Session, protocol.CloseUnauthorized, "logged out")
 		}
 	}
 	directs, err := u.hub.store.Directs(ctx, u.name)
 	if err != nil {
-		u.hub.log.Warn("reading a user's direct rooms failed", "user", u.name, "error", err)
-		return
+		return err
 	}
-	for _, name := range directs[:min(len(directs), maxDirects)] {
+	for _, name := range u.learn(directs...) {
 		u.joinDirect(ctx, name)
 	}
+	return nil
 }

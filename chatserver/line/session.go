@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -101,6 +102,9 @@ func (c *session) next() (string, error) {
 }
 
 func (c *session) handle(line string) {
+	if strings.TrimSpace(line) == "" {
+		return // somebody leans on the Enter key
+	}
 	req, err := protocol.ParseLine(line)
 	if err != nil {
 		c.mistake(err)
@@ -115,8 +119,7 @@ func (c *session) handle(line string) {
 			c.say(text)
 		}
 	case protocol.TypeQuit:
-		c.leave()
-		c.goodbye("goodbye")
+		c.bye("goodbye")
 	case protocol.TypeLogin:
 		c.logIn(ctx, req.To, req.Message)
 	case protocol.TypeRegister:
@@ -141,8 +144,7 @@ func (c *session) chat(req protocol.Request) {
 func (c *session) mistake(err error) {
 	c.fail(protocol.CodeBadRequest, err.Error())
 	if c.mistakes++; c.mistakes >= maxMistakes {
-		c.leave()
-		c.goodbye("too many malformed lines: closing")
+		c.bye("too many malformed lines: closing")
 	}
 }
 
@@ -161,6 +163,15 @@ func (c *session) tell(e protocol.Event) {
 		return
 	}
 	_, _ = c.conn.Write(e.AppendLine(nil)) // a broken connection is noticed when it is read next
+}
+
+// bye ends the connection, once what the hub has queued for it is written.
+func (c *session) bye(reason string) {
+	if c.client != nil {
+		c.client.Close(protocol.CloseNormal, reason)
+		return
+	}
+	c.goodbye(reason)
 }
 
 // leave makes the hub forget the connection, and the session with it.

@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,12 +30,15 @@ func ParseJSON(frame []byte) (Request, error) {
 	return r, nil
 }
 
-// AppendJSON appends the event's JSON to b.
+// AppendJSON appends the event's JSON to b. Characters that mean something in
+// HTML are left as they are: escaping is for whoever makes HTML of it.
 func (e *Event) AppendJSON(b []byte) []byte {
-	text, err := json.Marshal(e)
-	if err != nil {
+	buf := bytes.NewBuffer(b)
+	enc := json.NewEncoder(buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(e); err != nil {
 		// Event has only strings, numbers and lists of them: it always encodes.
 		panic(fmt.Sprintf("protocol: encode %s event: %v", e.Type, err))
 	}
-	return append(b, text...)
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }

@@ -29,8 +29,9 @@ var LineHelp = []string{
 const defaultHistory = 20
 
 // ParseLine reads one line of the line protocol, without its line ending.
-// LOGIN, REGISTER and the words after '/' may be in any case. A line that
-// starts with "//" is a message that starts with "/".
+// LOGIN and REGISTER are in capitals, because people do say "login"; the words
+// after '/' may be in any case. A line that starts with "//" is a message that
+// starts with "/".
 func ParseLine(line string) (Request, error) {
 	line = strings.TrimSuffix(line, "\r")
 	if !utf8.ValidString(line) {
@@ -41,7 +42,7 @@ func ParseLine(line string) (Request, error) {
 	}
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	rest = strings.TrimSpace(rest)
-	switch strings.ToUpper(word) {
+	switch word {
 	case "":
 		return Request{}, errors.New("the line is empty")
 	case "LOGIN":

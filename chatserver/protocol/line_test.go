@@ -11,7 +11,8 @@ func TestParseLineUnderstandsEveryCommand(t *testing.T) {
 	t.Parallel()
 	for line, want := range map[string]protocol.Request{
 		"LOGIN alice password123":    {Type: protocol.TypeLogin, To: "alice", Message: "password123"},
-		"login alice two words":      {Type: protocol.TypeLogin, To: "alice", Message: "two words"},
+		"LOGIN alice two words":      {Type: protocol.TypeLogin, To: "alice", Message: "two words"},
+		"Login please":               {Type: protocol.TypeMessage, Message: "Login please"},
 		"REGISTER bob letmein12\r":   {Type: protocol.TypeRegister, To: "bob", Message: "letmein12"},
 		"/join IITKGP":               {Type: protocol.TypeJoin, Room: "IITKGP"},
 		"/JOIN Lobby":                {Type: protocol.TypeJoin, Room: "Lobby"},

@@ -47,7 +47,7 @@ const (
 
 // Types of events that are not also types of requests.
 const (
-	TypeHello        = "hello"        // first event: Username, Session, Server, MaxMessageBytes
+	TypeHello        = "hello"        // first event: Username, Session, Server, MaxMessageBytes, Directs
 	TypeAck          = "ack"          // a message is in the room's log: ID, Room, Epoch, Offset
 	TypeJoined       = "joined"       // ID, Room, Epoch, Offset, Recovered
 	TypeLeft         = "left"         // ID, Room
@@ -88,6 +88,7 @@ const (
 	CloseUnauthorized   = 4401 // the session was ended or the token expired
 	CloseSlow           = 4408 // the client reads slower than it is sent to: connect again and resume
 	CloseReplaced       = 4409 // another login took over
+	CloseOnline         = 4410 // the user is online elsewhere already: try again later
 )
 
 // Request is what a client asks.
@@ -116,15 +117,16 @@ type Event struct {
 	Recovered       *bool      `json:"recovered,omitempty"` // joined: all messages after the given offset follow
 	Duplicate       bool       `json:"duplicate,omitempty"` // ack: an earlier try had already arrived
 	Followed        bool       `json:"followed,omitempty"`  // message: from another room, because its sender is followed
-	Users           []string   `json:"users,omitempty"`
+	Users           []string   `json:"users,omitzero"`
 	Total           int        `json:"total,omitempty"` // users there are, where Users is cut short
-	Rooms           []RoomInfo `json:"rooms,omitempty"`
-	Messages        []Event    `json:"messages,omitempty"`
+	Rooms           []RoomInfo `json:"rooms,omitzero"`
+	Messages        []Event    `json:"messages,omitzero"`
 	More            bool       `json:"more,omitempty"` // history: there are older ones
 	Code            string     `json:"code,omitempty"`
 	After           int64      `json:"after,omitempty"` // milliseconds
 	Session         string     `json:"session,omitempty"`
 	Server          string     `json:"server,omitempty"`
+	Directs         []string   `json:"directs,omitempty"` // hello: the user's direct rooms, to join
 	MaxMessageBytes int        `json:"maxMessageBytes,omitempty"`
 }
 
@@ -139,6 +141,10 @@ const (
 	MaxRoomName = 64
 	// MaxID is the longest ID of a request, in bytes.
 	MaxID = 64
+	// MaxUnacknowledged is how many messages a user may have sent to one room
+	// without an acknowledgement, on all connections: the server remembers twice
+	// as many IDs, so that any of them can be sent again and appears once.
+	MaxUnacknowledged = 32
 )
 
 // ValidateRoom says whether name can be the name of a room that people join.

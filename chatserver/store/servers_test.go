@@ -314,6 +314,9 @@ func TestLapsedServerLearnsItAndStartsANewLife(t *testing.T) {
 		if err := s.Heartbeat(t.Context(), time.Minute); !errors.Is(err, ErrLapsed) {
 			t.Fatalf("Heartbeat after the lapse: %v", err)
 		}
+		if s.Name() == before {
+			t.Error("the new life has the old name: a sweep under way would hit it")
+		}
 		must(t, s.Heartbeat(t.Context(), time.Minute))
 		// The caller holds on to what it has, under the new name, while a slow survivor sweeps
 		// the old one.

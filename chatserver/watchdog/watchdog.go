@@ -39,6 +39,7 @@ func New(write time.Duration) *Watchdog {
 func (w *Watchdog) Run(ctx context.Context) {
 	ticker := time.NewTicker(Tick)
 	defer ticker.Stop()
+	w.now.Store(time.Now().UnixNano())
 	for {
 		select {
 		case <-ctx.Done():
@@ -156,6 +157,12 @@ func (c *Conn) writeLocked(p []byte) (int, error) {
 		c.lastWrite.Store(now)
 	}
 	return n, err
+}
+
+// Settle waits until the write under way, if any, has ended, or was cut short.
+func (c *Conn) Settle() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 }
 
 // Silent is how long nothing has been read and nothing could be written.

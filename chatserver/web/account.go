@@ -53,8 +53,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	}{token, c.Username})
 }
 
-// logout ends the session of the token in the body. A token that has expired or
-// was logged out before is as dead as the caller wants it: that is a success.
+// logout ends the session of the token in the body, with all its connections,
+// which may have outlived the token. One that was logged out before is as dead as
+// the caller wants it: that is a success.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		Token string `json:"token"`
@@ -71,11 +72,9 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	if err == nil {
-		if err := s.Hub.Logout(r.Context(), claims.User, claims.Session); err != nil {
-			s.fail(w, r, err)
-			return
-		}
+	if err := s.Hub.Logout(r.Context(), claims.User, claims.Session); err != nil {
+		s.fail(w, r, err)
+		return
 	}
 	s.answer(w, r, http.StatusOK, message{"Logged out successfully"})
 }

@@ -30,12 +30,13 @@ type socket struct {
 	ws     *websocket.Conn
 	conn   *watchdog.Conn // both read after opened; nil if the handshake failed
 
-	pinged  bool        // since the peer was last heard; the watchdog's alone
-	closing atomic.Bool // Close was called
+	pinged   bool          // since the peer was last heard; the watchdog's alone
+	closing  atomic.Bool   // Close was called
+	farewell chan struct{} // closed when what Close began has ended
 }
 
 func newSocket(s *Server, user string) *socket {
-	return &socket{server: s, user: user, opened: make(chan struct{})}
+	return &socket{server: s, user: user, opened: make(chan struct{}), farewell: make(chan struct{})}
 }
 
 // serve runs the connection until it ends.
@@ -53,8 +54,12 @@ func (c *socket) serve(client *hub.Client) {
 	log.Debug("connection ended", "error", err)
 }
 
+// end frees the connection, after the peer was told why if it is to be.
 func (c *socket) end() {
-	_ = c.ws.CloseNow() // waits for a Close under way
+	if c.closing.Load() {
+		<-c.farewell
+	}
+	_ = c.ws.CloseNow()
 	_ = c.conn.Close()
 }
 
@@ -64,7 +69,7 @@ func (c *socket) turnAway(err error) {
 	code, event := int(websocket.StatusTryAgainLater), protocol.Event{Type: protocol.TypeError, Code: protocol.CodeUnavailable}
 	switch {
 	case errors.Is(err, store.ErrOnline):
-		code, event.Code, event.Message = protocol.CloseReplaced, protocol.CodeOnline, "you are online elsewhere already: log out there first"
+		code, event.Code, event.Message = protocol.CloseOnline, protocol.CodeOnline, "you are online elsewhere already: log out there first"
 	case errors.Is(err, hub.ErrDraining):
 		code, event.Message = protocol.CloseServiceRestart, "this server is going away: connect again"
 	default:
@@ -167,18 +172,23 @@ func (c *socket) WriteBuffers(bufs *net.Buffers) error {
 	return c.conn.WriteBuffers(bufs)
 }
 
-// Close sends a close frame and gives the peer a few seconds to answer it, both
-// on a goroutine, whose time the library bounds.
+// Close sends a close frame and gives the peer a few seconds to answer it, on a
+// goroutine whose time the watchdog and then the library bound. A peer that is
+// cut off for being slow gets the time of one write more to read up to the frame
+// that tells it so.
 func (c *socket) Close(code int, reason string) {
 	if c.closing.Swap(true) {
 		return
 	}
 	if !c.server.begin() {
-		return // the server cuts all connections
+		close(c.farewell) // the server cuts all connections
+		return
 	}
 	go func() {
 		defer c.server.sockets.Done()
+		defer close(c.farewell)
 		if <-c.opened; c.ws != nil {
+			c.conn.Settle()
 			_ = c.ws.Close(websocket.StatusCode(code), reason[:min(len(reason), maxReason)])
 		}
 	}()

@@ -81,7 +81,7 @@ func (s *Server) attach(r *http.Request, claims auth.Claims, c *socket) (*hub.Cl
 	if !opts.Full {
 		opts.DefaultRoom = s.DefaultRoom
 	}
-	return s.Hub.Attach(r.Context(), hub.Login{User: claims.User, Session: claims.Session}, c, opts)
+	return s.Hub.Attach(r.Context(), hub.Login{User: claims.User, Session: claims.Session, Expires: claims.Expires}, c, opts)
 }
 
 // token finds the access token: in the Authorization header, in a subprotocol

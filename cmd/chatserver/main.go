@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/chatcluster/chatcluster/chatserver"
 )
@@ -21,7 +22,20 @@ var version = "0.1.0"
 
 func main() {
 	var f flags
-	parser := kong.Must(&f,
+	parser, err := newParser(&f)
+	if err != nil {
+		panic(err) // the flags themselves are wrong
+	}
+	_, err = parser.Parse(os.Args[1:])
+	parser.FatalIfErrorf(err)
+	if err := run(f); err != nil {
+		fmt.Fprintln(os.Stderr, "chatserver:", err)
+		os.Exit(1)
+	}
+}
+
+func newParser(f *flags) (*kong.Kong, error) {
+	return kong.New(f,
 		kong.Name("chatserver"),
 		kong.Description(description),
 		kong.UsageOnError(),
@@ -30,12 +44,6 @@ func main() {
 		kong.Configuration(readFile),
 		kong.Vars{"version": versionText()},
 	)
-	_, err := parser.Parse(os.Args[1:])
-	parser.FatalIfErrorf(err)
-	if err := run(f); err != nil {
-		fmt.Fprintln(os.Stderr, "chatserver:", err)
-		os.Exit(1)
-	}
 }
 
 // run serves until the first SIGTERM or SIGINT and then drains; a second one
@@ -45,7 +53,9 @@ func run(f flags) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	config, err := f.config(logger(f))
+	log := logger(f)
+	redis.SetLogger(redisLog{log})
+	config, err := f.config(log)
 	if err != nil {
 		return err
 	}
@@ -69,6 +79,14 @@ func logger(f flags) *slog.Logger {
 		return slog.New(slog.NewTextHandler(os.Stderr, o))
 	}
 	return slog.New(slog.NewJSONHandler(os.Stderr, o))
+}
+
+// redisLog puts what the Redis client has to say into the log. What it cannot
+// mend itself is an error of some call, which is told elsewhere.
+type redisLog struct{ *slog.Logger }
+
+func (l redisLog) Printf(ctx context.Context, format string, v ...any) {
+	l.DebugContext(ctx, fmt.Sprintf(format, v...))
 }
 
 func versionText() string {

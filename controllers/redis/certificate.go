@@ -39,11 +39,11 @@ type Server struct {
 type Outcome int
 
 const (
-	// Serving: Redis serves the certificate already.
+	// Serving says that Redis serves the certificate already.
 	Serving Outcome = iota
-	// Reloaded: Redis serves it since this visit.
+	// Reloaded says that Redis serves it since this visit.
 	Reloaded
-	// Waiting: Redis has read its files again, and they still hold another certificate:
+	// Waiting says that Redis has read its files again, and they still hold another one:
 	// the kubelet takes up to a minute or two to bring a changed Secret to a pod.
 	Waiting
 )

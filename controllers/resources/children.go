@@ -26,6 +26,8 @@ type Child struct {
 	Foreign bool
 }
 
+var gatewayGroup = schema.GroupVersion{Group: gatewayv1.GroupName, Version: "v1"}
+
 // Kinds of children.
 var (
 	KindServiceAccount   = corev1.SchemeGroupVersion.WithKind("ServiceAccount")
@@ -40,9 +42,9 @@ var (
 	KindIngress          = networkingv1.SchemeGroupVersion.WithKind("Ingress")
 	KindIssuer           = cmv1.SchemeGroupVersion.WithKind("Issuer")
 	KindCertificate      = cmv1.SchemeGroupVersion.WithKind("Certificate")
-	KindHTTPRoute        = gatewayv1.SchemeGroupVersion.WithKind("HTTPRoute")
-	KindBackendTLSPolicy = gatewayv1.SchemeGroupVersion.WithKind("BackendTLSPolicy")
-	KindTLSRoute         = gatewayv1.SchemeGroupVersion.WithKind("TLSRoute")
+	KindHTTPRoute        = gatewayGroup.WithKind("HTTPRoute")
+	KindBackendTLSPolicy = gatewayGroup.WithKind("BackendTLSPolicy")
+	KindTLSRoute         = gatewayGroup.WithKind("TLSRoute")
 )
 
 // Children are all children, in the order in which they are made. The order matters in

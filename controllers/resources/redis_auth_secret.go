@@ -51,7 +51,7 @@ func RedisACL(c Credentials) []byte {
 		"user default off",
 		fmt.Sprintf("user %s on #%s ~* &* +@all -@admin -@dangerous +info +role +cluster|info +cluster|nodes +cluster|shards +cluster|slots",
 			redisUserChat, sha256Hex(c.RedisPassword)),
-		fmt.Sprintf("user %s on #%s resetkeys resetchannels -@all +ping +hello +client|setinfo +client|setname +config|get +config|set",
+		fmt.Sprintf("user %s on #%s resetkeys resetchannels -@all +ping +hello +config|get +config|set",
 			RedisUserOperator, sha256Hex(c.OperatorPassword)),
 		fmt.Sprintf("user %s on nopass resetkeys resetchannels -@all +ping", redisUserProbe),
 	}

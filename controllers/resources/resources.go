@@ -41,6 +41,8 @@ type Observed struct {
 	RedisTLS  *corev1.Secret
 	// UsersMissing tells that the Secret with accounts, or its key, is not there.
 	UsersMissing bool
+	// UsersHash is of the accounts in that Secret; "" if there are none.
+	UsersHash string
 }
 
 // Credentials are made once for a cluster and kept in its Secrets.
@@ -65,15 +67,20 @@ type Settings struct {
 	Namespace string
 }
 
+// ManagedBy is the value of LabelManagedBy on every child. The operator's cache holds
+// objects with it only.
+const ManagedBy = "chatcluster-operator"
+
+// Labels of children.
 const (
-	// ManagedBy is the value of the label that every child bears. The operator's cache
-	// holds objects with this label only.
-	ManagedBy      = "chatcluster-operator"
 	LabelName      = "app.kubernetes.io/name"
 	LabelInstance  = "app.kubernetes.io/instance"
 	LabelComponent = "app.kubernetes.io/component"
 	LabelManagedBy = "app.kubernetes.io/managed-by"
+)
 
+// Values of LabelComponent.
+const (
 	componentServer = "server"
 	componentRedis  = "redis"
 )

@@ -123,7 +123,27 @@ func inputFor(t *testing.T, spec string) Input {
 		Credentials: Credentials{RedisPassword: "p", OperatorPassword: "o", CurrentKey: "k", TokenKeys: map[string]string{"k": "secret"}},
 		Observed: Observed{
 			CA: secret("acme-ca"), PublicTLS: secret("acme-tls"), ServerTLS: secret("acme-server-tls"), RedisTLS: secret("acme-redis-tls"),
+			UsersHash: usersHash(&c),
 		},
+	}
+}
+
+func usersHash(c *v1alpha1.ChatCluster) string {
+	if c.Spec.Server.Auth.Users == nil {
+		return ""
+	}
+	return "the-hash"
+}
+
+func TestChangedAccountsReplacePodsAndMissingOnesDoNot(t *testing.T) {
+	in := running(t, inputFor(t, golden["everything"]))
+	in.Observed.UsersMissing, in.Observed.UsersHash = true, ""
+	if roll := ServerRoll(in); roll != "" {
+		t.Errorf("with the Secret gone, pods are replaced for %s", roll)
+	}
+	in.Observed.UsersMissing, in.Observed.UsersHash = false, "another-hash"
+	if roll := ServerRoll(in); roll != "server.auth.users" {
+		t.Errorf("with other accounts, pods are replaced for %q", roll)
 	}
 }
 
@@ -236,6 +256,7 @@ func TestReplicasAreWrittenByWhoeverOwnsThem(t *testing.T) {
 		"a Deployment that nobody scaled yet": {`host: h.example`, fresh, 2},
 		"no number, after an autoscaler":      {`host: h.example`, scaledTo(7), 0},
 		"a number":                            {`{host: h.example, server: {replicas: 3}}`, scaledTo(7), 3},
+		"a new cluster with an autoscaler":    {`{host: h.example, server: {autoscaling: {minReplicas: 3}}}`, fresh, 3},
 		"an autoscaler":                       {`{host: h.example, server: {autoscaling: {}}}`, scaledTo(7), 0},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -27,12 +27,15 @@ const (
 	minReadySeconds = 5
 )
 
+// annotationUsers on a pod is the hash of the accounts that it has read.
+const annotationUsers = "chatcluster.dev/users"
+
 // Where the container finds its files.
 const (
 	serverTLSDir   = "/etc/chatserver/tls"
 	serverLineDir  = "/etc/chatserver/line-tls"
 	serverRedisDir = "/etc/chatserver/redis"
-	serverTokenDir = "/etc/chatserver/tokens"
+	serverTokenDir = "/etc/chatserver/tokens" //nolint:gosec // a directory, not a token
 	serverUsersDir = "/etc/chatserver/users"
 )
 
@@ -67,7 +70,7 @@ func serverInputs(in Input) []templateInput {
 		{"server.auth.registration", s.Auth.Registration},
 		{"server.auth.accessTokenTTL", s.Auth.AccessTokenTTL},
 		{"server.auth.duplicateLogin", s.Auth.DuplicateLogin},
-		{"server.auth.users", s.Auth.Users},
+		{"server.auth.users", usersInput{s.Auth.Users, in.usersHash()}},
 		{"server.auth.demoUsers", s.Auth.DemoUsers},
 		{"server.limits", s.Limits},
 		{"server.history", s.History},
@@ -77,6 +80,25 @@ func serverInputs(in Input) []templateInput {
 		{"server.trustedProxies", s.TrustedProxies},
 		{"server.podTemplate", s.PodTemplate},
 	}
+}
+
+// usersInput are the accounts: chat servers read them when they start.
+type usersInput struct {
+	Source *v1alpha1.UsersSource `json:"source,omitempty"`
+	Hash   string                `json:"hash,omitempty"`
+}
+
+// usersHash is of the accounts or, while their Secret is missing, of those that the pods
+// have: that a Secret was deleted is no reason to replace pods that could not start then.
+func (in Input) usersHash() string {
+	if !in.Observed.UsersMissing {
+		return in.Observed.UsersHash
+	}
+	last, ok := recordedTemplate(in.serverAnnotations())
+	if !ok || last.Template.ObjectMetaApplyConfiguration == nil {
+		return ""
+	}
+	return last.Template.Annotations[annotationUsers]
 }
 
 func (in Input) serverImage() string {
@@ -102,6 +124,9 @@ func renderServer(in Input, image string) *corev1ac.PodTemplateSpecApplyConfigur
 		WithContainers(serverContainer(in, image)).
 		WithVolumes(serverVolumes(in)...)
 	t := corev1ac.PodTemplateSpec().WithLabels(in.labels(componentServer)).WithSpec(pod)
+	if hash := in.usersHash(); hash != "" {
+		t.WithAnnotations(map[string]string{annotationUsers: hash})
+	}
 	return withOverrides(t, s.PodTemplate, in.selector(componentServer))
 }
 

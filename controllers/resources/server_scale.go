@@ -9,17 +9,18 @@ import (
 const defaultReplicas = 2
 
 // ServerReplicas is the number of chat servers to write, or nil to leave it to whoever
-// holds it: the autoscaler; or, where the spec names no number, what there is.
+// holds it: the autoscaler; or, where the spec names no number, what there is. Nobody
+// holds it in a new cluster.
 func ServerReplicas(in Input) *int32 {
 	server := in.Cluster.Spec.Server
-	if server.Autoscaling != nil {
-		return nil
-	}
-	if server.Replicas != nil {
+	switch {
+	case server.Replicas != nil:
 		return server.Replicas
-	}
-	if scaled(in.Observed.Server) {
+	case scaled(in.Observed.Server):
 		return nil
+	case server.Autoscaling != nil:
+		// The autoscaler would get there too, some time after it has come to measure.
+		return &server.Autoscaling.MinReplicas
 	}
 	n := int32(defaultReplicas)
 	return &n

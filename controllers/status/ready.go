@@ -35,6 +35,10 @@ func ready(o Observed, f Findings, redis, certificates, routes metav1.Condition)
 		return no(v1alpha1.ReasonScaledToZero, "The cluster is scaled to no chat servers: set server.replicas to 1 or more.")
 	case o.Server.Status.ReadyReplicas == 0:
 		return no(v1alpha1.ReasonNoServers, "None of %d chat servers takes clients: see kubectl describe pods -l %s.", wanted(o.Server), podsOf(o.Server))
+	case o.Server.Status.AvailableReplicas == 0:
+		// A client that connects now could be refused: Ready would have been a lie.
+		return no(v1alpha1.ReasonNoServers, "%d of %d chat servers have only just become ready: the nodes and routers learn of them within %d seconds.",
+			o.Server.Status.ReadyReplicas, wanted(o.Server), o.Server.Spec.MinReadySeconds)
 	case routes.Status == metav1.ConditionFalse:
 		return no(routes.Reason, "%s", routes.Message)
 	}
@@ -56,7 +60,7 @@ func progressing(c *v1alpha1.ChatCluster, o Observed) metav1.Condition {
 	case redisRolling(o.Redis):
 		return yes(v1alpha1.ReasonRolling, "Redis is being replaced.")
 	case rolling(o.Server):
-		return yes(v1alpha1.ReasonRolling, "Chat servers are being replaced: %d of %d are new.", o.Server.Status.UpdatedReplicas, wanted(o.Server))
+		return yes(v1alpha1.ReasonRolling, "Chat servers are started: %d of %d are new, %d take clients.", o.Server.Status.UpdatedReplicas, wanted(o.Server), o.Server.Status.ReadyReplicas)
 	case o.Server.Status.Replicas != wanted(o.Server):
 		return yes(v1alpha1.ReasonScaling, "Going from %d to %d chat servers.", o.Server.Status.Replicas, wanted(o.Server))
 	case o.UpdateAvailable:
@@ -105,10 +109,18 @@ func wanted(d *appsv1.Deployment) int32 {
 	return *d.Spec.Replicas
 }
 
-// rolling tells whether pods of an older template are still there, or the Deployment
-// controller has not seen the newest one.
+// rolling tells whether the newest pods have not all been ready yet. That a pod fails
+// later does not make a Deployment roll again.
 func rolling(d *appsv1.Deployment) bool {
-	return d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < d.Status.Replicas
+	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < d.Status.Replicas {
+		return true
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentProgressing {
+			return c.Reason != "NewReplicaSetAvailable"
+		}
+	}
+	return true
 }
 
 func redisRolling(s *appsv1.StatefulSet) bool {

@@ -130,9 +130,11 @@ func (w *watcher) rebuild(ctx context.Context) error {
 	w.built.Store(true)
 	var errs []error
 	for _, o := range changed {
-		if err := w.client.Status().Update(ctx, o); err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, err) // a conflict too: the newer object makes a newer status
+		err := w.client.Status().Update(ctx, o)
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			continue // it has changed meanwhile; the news of that is on its way here
 		}
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }

@@ -18,7 +18,7 @@ func TestLineWalkthroughOnTwoPods(t *testing.T) {
 
 	again := c.sitDown(t, "alice 2")
 	again.types("LOGIN alice password123")
-	again.reads("ERROR", "alice")
+	again.reads("ERROR", "online")
 	again.types("LOGIN alice wrong-password")
 	again.reads("ERROR")
 

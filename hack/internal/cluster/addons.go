@@ -24,20 +24,15 @@ type addonValues struct {
 
 func (c Cluster) addonValues() (addonValues, error) {
 	v := addonValues{NodeIP: NodeIP(), DNSService: dnsService, DNSDomain: dnsDomain, Volumes: state("volumes")}
-	for tool, image := range map[string]*string{
-		build.CoreDNS.Name: &v.CoreDNS, build.CertManager.Name: &v.CertManager, build.MetricsServer.Name: &v.MetricsServer,
-		build.Router.Name: &v.Router, build.Provisioner.Name: &v.Provisioner,
+	for t, image := range map[*build.Tool]*string{
+		&build.CoreDNS: &v.CoreDNS, &build.CertManager: &v.CertManager, &build.MetricsServer: &v.MetricsServer,
+		&build.Router: &v.Router, &build.Provisioner: &v.Provisioner,
 	} {
-		for _, t := range podTools {
-			if t.Name != tool {
-				continue
-			}
-			name, err := c.imageOf(t)
-			if err != nil {
-				return v, err
-			}
-			*image = name
+		name, err := c.imageOf(*t)
+		if err != nil {
+			return v, err
 		}
+		*image = name
 	}
 	for file, value := range map[string]*string{"public-ca.crt": &v.PublicCACert, "public-ca.key": &v.PublicCAKey} {
 		data, err := os.ReadFile(pkiFile(file))
@@ -56,19 +51,27 @@ func (c Cluster) installAddons(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// First what pods need to start, so that they do while the CRDs, which are
-	// large, go in.
-	if err := c.applyManifests(ctx, values, "core.yaml", "cert-manager.yaml", "metrics-server.yaml", "router.yaml"); err != nil {
+	first, err := fill(values, "core.yaml", "metrics-server.yaml")
+	if err != nil {
 		return err
 	}
 	for _, t := range []build.Tool{build.CertManager, build.Router} {
-		if err := c.applyCRDs(ctx, t); err != nil {
+		crds, err := c.manifestsOf(t)
+		if err != nil {
 			return err
 		}
+		first = append(first, crds...)
+	}
+	second, err := fill(values, "cert-manager.yaml", "router.yaml", "custom.yaml")
+	if err != nil {
+		return err
+	}
+	if err := c.apply(ctx, first); err != nil {
+		return err
 	}
 	// The kinds that the CRDs bring are served a moment after.
 	return c.await(ctx, "the API to serve the custom resources", []string{"kube-apiserver"}, func(ctx context.Context) error {
-		return c.applyManifests(ctx, values, "custom.yaml")
+		return c.apply(ctx, second)
 	})
 }
 
@@ -79,55 +82,55 @@ func (c Cluster) awaitAddons(ctx context.Context) error {
 	for _, d := range []string{"kube-system/coredns", "kube-system/provisioner", "cert-manager/cert-manager", "local-router/router"} {
 		namespace, name, _ := strings.Cut(d, "/")
 		group.Go(func() error {
-			out, err := c.kubectl(ctx, nil, "--namespace", namespace, "wait", "--for=condition=Available",
-				"--timeout="+patience.String(), "deployment/"+name)
-			if err != nil {
-				return fmt.Errorf("%w\n%s", err, c.explain(namespace, name))
+			_, err := c.kubectl(ctx, nil, "--namespace", namespace, "rollout", "status", "--timeout="+patience.String(), "deployment/"+name)
+			if err != nil && ctx.Err() == nil {
+				err = fmt.Errorf("%w\n%s", err, c.explain(ctx, namespace, name))
 			}
-			_ = out
-			return nil
+			return err
 		})
 	}
 	return group.Wait()
 }
 
 // explain shows why a deployment's pods do not get ready.
-func (c Cluster) explain(namespace, name string) string {
-	pods, _ := c.kubectl(context.Background(), nil, "--namespace", namespace, "get", "pods", "--output=wide")
-	logs, _ := c.kubectl(context.Background(), nil, "--namespace", namespace, "logs", "deployment/"+name, "--tail=8")
+func (c Cluster) explain(ctx context.Context, namespace, name string) string {
+	pods, _ := c.kubectl(ctx, nil, "--namespace", namespace, "get", "pods", "--output=wide")
+	logs, _ := c.kubectl(ctx, nil, "--namespace", namespace, "logs", "deployment/"+name, "--tail=8")
 	return pods + logs
 }
 
-func (c Cluster) applyManifests(ctx context.Context, values addonValues, names ...string) error {
+// fill fills in manifests of ours.
+func fill(values addonValues, names ...string) ([]byte, error) {
 	var all bytes.Buffer
 	for _, n := range names {
 		data, err := renderPath("manifests/"+n, values)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		fmt.Fprintf(&all, "---\n%s\n", data)
 	}
-	return c.apply(ctx, all.Bytes())
+	return all.Bytes(), nil
 }
 
-func (c Cluster) applyCRDs(ctx context.Context, t build.Tool) error {
+// manifestsOf reads those that came with a tool: its CRDs.
+func (c Cluster) manifestsOf(t build.Tool) ([]byte, error) {
 	dir, err := c.Cache.Path(t)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.yaml"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var all bytes.Buffer
 	for _, f := range files {
 		data, err := os.ReadFile(f)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		fmt.Fprintf(&all, "---\n%s\n", data)
 	}
-	return c.apply(ctx, all.Bytes())
+	return all.Bytes(), nil
 }
 
 func (c Cluster) apply(ctx context.Context, manifest []byte) error {

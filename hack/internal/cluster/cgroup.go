@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // cgroupRoots are the directories of our cgroup: one in each mounted hierarchy
@@ -34,11 +36,40 @@ func makeCgroups() error {
 		return err
 	}
 	for _, r := range roots {
+		if err := enableControllers(filepath.Dir(r)); err != nil {
+			return err
+		}
 		if err := os.MkdirAll(r, 0o755); err != nil {
 			return fmt.Errorf("make the pods' cgroup: %w", err)
 		}
 	}
 	return nil
+}
+
+// enableControllers hands on, in a hierarchy of version 2, the controllers that
+// the kubelet insists on having in its cgroup. It changes nothing for the
+// cgroups that are there: it only lets them have what they may ask for.
+func enableControllers(hierarchy string) error {
+	available, err := os.ReadFile(filepath.Join(hierarchy, "cgroup.controllers"))
+	if err != nil {
+		return ignoreGone(err) // version 1
+	}
+	for _, c := range wantedControllers(string(available)) {
+		if err := os.WriteFile(filepath.Join(hierarchy, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
+			return fmt.Errorf("enable cgroup controller %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+func wantedControllers(available string) []string {
+	var wanted []string
+	for _, c := range strings.Fields(available) {
+		if slices.Contains([]string{"cpu", "cpuset", "memory", "hugetlb", "pids"}, c) {
+			wanted = append(wanted, c)
+		}
+	}
+	return wanted
 }
 
 // cgroupProcesses are the processes of all pods, whoever started them.
@@ -98,9 +129,10 @@ func removeCgroups() error {
 	return errors.Join(errs...)
 }
 
-// ignoreGone makes nothing of a thing that is not there (any more).
+// ignoreGone makes nothing of a thing that is not there (any more). ENODEV is
+// what a cgroup's files say when it has just been removed.
 func ignoreGone(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 		return nil
 	}
 	return err

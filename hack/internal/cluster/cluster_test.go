@@ -30,6 +30,14 @@ func TestParseLoad(t *testing.T) {
 	}
 }
 
+func TestParseImages(t *testing.T) {
+	t.Parallel()
+	got := parseImages("REF TYPE DIGEST SIZE PLATFORMS LABELS\nexample/a:1 application/vnd.oci.image.manifest.v1+json sha256:aa 8.1 MiB linux/amd64 x\n")
+	if got["example/a:1"] != "sha256:aa" {
+		t.Errorf("parseImages = %v", got)
+	}
+}
+
 func TestParseMountsReadsTypesAndEscapes(t *testing.T) {
 	t.Parallel()
 	table := `cgroup2 /sys/fs/cgroup cgroup2 rw 0 0
@@ -43,6 +51,17 @@ cgroup /sys/fs/cgroup/pids cgroup rw,pids 0 0
 	one := parseMounts(table, func(fstype string) bool { return fstype == "cgroup" })
 	if want := []string{"/sys/fs/cgroup/pids"}; !slices.Equal(one, want) {
 		t.Errorf("cgroup mounts = %q, want %q", one, want)
+	}
+}
+
+func TestOnlyTheKubeletsControllersAreEnabled(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := enableControllers(dir); err != nil {
+		t.Errorf("version 1 has no controllers to enable, but: %v", err)
+	}
+	if got, want := wantedControllers("cpuset cpu io memory pids rdma\n"), []string{"cpuset", "cpu", "memory", "pids"}; !slices.Equal(got, want) {
+		t.Errorf("wanted %q, want %q", got, want)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
+	"strconv"
 
 	"github.com/chatcluster/chatcluster/hack/internal/pki"
 )
@@ -130,6 +131,18 @@ func (c Cluster) publish() error {
 		if err := writeFile(target, data, 0o600); err != nil {
 			return err
 		}
+		if err := os.Chown(target, sudoID("SUDO_UID"), sudoID("SUDO_GID")); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// sudoID is the id of who called sudo, or -1, which leaves things as they are.
+func sudoID(variable string) int {
+	id, err := strconv.Atoi(os.Getenv(variable))
+	if err != nil {
+		return -1
+	}
+	return id
 }

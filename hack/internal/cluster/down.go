@@ -71,7 +71,7 @@ func (c Cluster) clear(ctx context.Context) error {
 	if err := removeCgroups(); err != nil {
 		return fmt.Errorf("remove the pods' cgroup: %w", err)
 	}
-	if err := removeLogLinks(); err != nil {
+	if err := removeStrays(); err != nil {
 		return err
 	}
 	for _, dir := range []string{stateDir, runDir, c.UserIn} {
@@ -106,7 +106,11 @@ func (c Cluster) checkGone(context.Context) error {
 	if roots, err := cgroupRoots(); err == nil {
 		paths = append(paths, roots...)
 	}
-	for _, p := range paths {
+	strays, err := findStrays()
+	if err != nil {
+		return err
+	}
+	for _, p := range append(paths, strays...) {
 		if _, err := os.Lstat(p); err == nil {
 			note("%s", p)
 		}
@@ -183,27 +187,4 @@ func processesInNamespace() ([]int, error) {
 		}
 	}
 	return pids, nil
-}
-
-// removeLogLinks removes the links that the kubelet leaves in a directory which
-// it has no setting for, and the directory if nothing else is in it.
-func removeLogLinks() error {
-	const dir = "/var/log/containers"
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return ignoreGone(err)
-	}
-	for _, e := range entries {
-		link := filepath.Join(dir, e.Name())
-		if target, err := os.Readlink(link); err != nil || !strings.HasPrefix(target, stateDir+"/") {
-			continue
-		}
-		if err := os.Remove(link); err != nil {
-			return err
-		}
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) {
-		return ignoreGone(err)
-	}
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/distribution/reference"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/chatcluster/chatcluster/hack/internal/build"
 	"github.com/chatcluster/chatcluster/hack/internal/image"
@@ -18,63 +17,58 @@ import (
 const (
 	nonroot   = "65532:65532"
 	redisUser = "999:999"
-	// pauseImage holds pods' namespaces open; containerd's configuration names it.
-	pauseImage = "local/pause:1"
 )
 
-// podTools are the parts of the cluster that run as pods.
-var podTools = []build.Tool{build.CoreDNS, build.CertManager, build.MetricsServer, build.Router, build.Provisioner}
+// podTools are the parts of the cluster that run in pods.
+var podTools = []build.Tool{build.Pause, build.CoreDNS, build.CertManager, build.MetricsServer, build.Router, build.Provisioner}
 
 // loadOwnImages puts the images of the cluster's own parts into containerd, and
-// Redis's.
+// Redis's; one after another, because containerd takes one import at a time.
 func (c Cluster) loadOwnImages(ctx context.Context) error {
-	pause, err := c.program(build.Pause, "pause")
+	present, err := c.images(ctx)
 	if err != nil {
 		return err
 	}
-	programs := map[string]string{pauseImage: pause}
 	for _, t := range podTools {
-		name, err := c.imageOf(t)
-		if err != nil {
-			return err
-		}
-		if programs[name], err = c.program(t, t.Name); err != nil {
+		if err := c.loadTool(ctx, t, present); err != nil {
 			return err
 		}
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(2) // each holds an image in memory
-	for name, program := range programs {
-		group.Go(func() error {
-			img, err := image.Static(name, program, nonroot)
-			if err != nil {
-				return err
-			}
-			_, err = c.load(ctx, img)
-			return err
-		})
-	}
-	group.Go(func() error { return c.loadRedis(ctx) })
-	return group.Wait()
-}
-
-// loadRedis makes images of the machine's Redis: one named by its version, and
-// one named "local" for those who do not care which it is.
-func (c Cluster) loadRedis(ctx context.Context) error {
+	// One name for those who want a version, one for those who do not care.
 	version, err := image.RedisVersion()
 	if err != nil {
 		return err
 	}
-	for _, tag := range []string{version, "local"} {
-		img, err := image.Redis("chatcluster/redis:"+tag, redisUser)
-		if err != nil {
-			return err
-		}
-		if _, err := c.load(ctx, img); err != nil {
-			return err
-		}
+	redis, err := image.Redis([]string{"chatcluster/redis:" + version, "chatcluster/redis:local"}, redisUser)
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = c.load(ctx, redis, present)
+	return err
+}
+
+func (c Cluster) loadTool(ctx context.Context, t build.Tool, present map[string]string) error {
+	name, err := c.imageOf(t)
+	if err != nil {
+		return err
+	}
+	full, err := fullName(name)
+	if err != nil {
+		return err
+	}
+	if present[full] != "" {
+		return nil // the name has the digest of the tool's sources
+	}
+	program, err := c.program(t, t.Name)
+	if err != nil {
+		return err
+	}
+	img, err := image.Static(name, program, nonroot)
+	if err != nil {
+		return err
+	}
+	_, err = c.load(ctx, img, present)
+	return err
 }
 
 // imageOf names the image of one of the cluster's parts. The tag has the digest
@@ -94,7 +88,11 @@ func (c Cluster) Load(ctx context.Context, spec string) (name string, loaded boo
 	if err != nil {
 		return name, false, err
 	}
-	loaded, err = c.load(ctx, img)
+	present, err := c.images(ctx)
+	if err != nil {
+		return name, false, err
+	}
+	loaded, err = c.load(ctx, img, present)
 	return name, loaded, err
 }
 
@@ -112,22 +110,49 @@ func parseLoad(spec string) (name, path string) {
 	return name, path
 }
 
-func (c Cluster) load(ctx context.Context, img image.Image) (loaded bool, err error) {
-	// The kubelet asks for images by their full names, registry and all.
-	ref, err := reference.ParseDockerRef(img.Name)
+// images lists the cluster's images, with the digest of each.
+func (c Cluster) images(ctx context.Context) (map[string]string, error) {
+	table, err := c.ctr(ctx, "images", "ls")
 	if err != nil {
-		return false, fmt.Errorf("image name %q: %w", img.Name, err)
+		return nil, err
 	}
-	img.Name = ref.String()
+	return parseImages(table), nil
+}
+
+// parseImages reads a table with the columns REF, TYPE and DIGEST.
+func parseImages(table string) map[string]string {
+	images := map[string]string{}
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) > 2 {
+			images[f[0]] = f[2]
+		}
+	}
+	return images
+}
+
+// fullName is the name by which the kubelet asks for an image: with a registry,
+// even if there is none.
+func fullName(name string) (string, error) {
+	ref, err := reference.ParseDockerRef(name)
+	if err != nil {
+		return "", fmt.Errorf("image name %q: %w", name, err)
+	}
+	return ref.String(), nil
+}
+
+// load imports an image unless it is present under all of its names.
+func (c Cluster) load(ctx context.Context, img image.Image, present map[string]string) (loaded bool, err error) {
 	digest, err := img.Digest()
 	if err != nil {
 		return false, err
 	}
-	present, err := c.ctr(ctx, "images", "ls", "name=="+img.Name)
-	if err != nil {
-		return false, err
+	for i, name := range img.Names {
+		if img.Names[i], err = fullName(name); err != nil {
+			return false, err
+		}
+		loaded = loaded || present[img.Names[i]] != digest.String()
 	}
-	if strings.Contains(present, digest.String()) {
+	if !loaded {
 		return false, nil
 	}
 	return true, c.importImage(ctx, img)
@@ -148,7 +173,7 @@ func (c Cluster) importImage(ctx context.Context, img image.Image) error {
 	err = cmd.Run()
 	in.Close()
 	if err != nil {
-		return fmt.Errorf("import image %s: %w: %s", img.Name, err, said.String())
+		return fmt.Errorf("import image %s: %w: %s", img.Names[0], err, said.String())
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 // nodeFiles are the values in the node's configuration files.
 type nodeFiles struct {
 	State, Run, PKI, Socket, Snapshotter, PauseImage string
-	CNIPlugins, Shim, PodCIDR                        string
+	CNIPlugins, CNINetwork, Shim, PodCIDR            string
 	Cgroup, DNSService, DNSDomain                    string
 }
 
@@ -52,10 +52,14 @@ func (c Cluster) configureNode() error {
 	if err != nil {
 		return err
 	}
+	pause, err := c.imageOf(build.Pause)
+	if err != nil {
+		return err
+	}
 	values := nodeFiles{
 		State: stateDir, Run: runDir, PKI: state("pki"), Socket: containerdSocket(),
-		Snapshotter: snapshotter(), PauseImage: pauseImage,
-		CNIPlugins: plugins, Shim: shim, PodCIDR: podCIDR,
+		Snapshotter: snapshotter(), PauseImage: pause,
+		CNIPlugins: plugins, CNINetwork: cniNetwork, Shim: shim, PodCIDR: podCIDR,
 		Cgroup: cgroupName, DNSService: dnsService, DNSDomain: dnsDomain,
 	}
 	for source, target := range map[string]string{

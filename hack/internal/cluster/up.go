@@ -47,8 +47,8 @@ func (c Cluster) UpSteps() []Step {
 	steps = append(steps, c.BuildSteps(build.All)...)
 	return append(steps,
 		Step{"network", plain(c.prepare)},
-		Step{"API server and containerd", plain(c.startBase)},
-		Step{"node, images, add-ons", plain(c.startRest)},
+		Step{"API server, images", plain(c.startBase)},
+		Step{"node, add-ons", plain(c.startRest)},
 		Step{"add-ons ready", plain(c.awaitAddons)},
 	)
 }
@@ -89,7 +89,14 @@ func (c Cluster) prepare(ctx context.Context) error {
 func (c Cluster) startBase(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.startAPI(ctx) })
-	group.Go(func() error { return c.startContainerd(ctx) })
+	group.Go(func() error {
+		if err := c.startContainerd(ctx); err != nil {
+			return err
+		}
+		// Before there is a pod that wants one: nobody could pull it, and the
+		// kubelet would be slow to look again.
+		return c.loadOwnImages(ctx)
+	})
 	return group.Wait()
 }
 
@@ -100,10 +107,7 @@ func (c Cluster) startRest(ctx context.Context) error {
 	if err := c.startNode(ctx); err != nil {
 		return err
 	}
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.loadOwnImages(gctx) })
-	group.Go(func() error { return c.installAddons(gctx) })
-	if err := group.Wait(); err != nil {
+	if err := c.installAddons(ctx); err != nil {
 		return err
 	}
 	identity, err := c.identity()
@@ -128,7 +132,7 @@ func (c Cluster) identity() (string, error) {
 	digest := sha256.New()
 	digest.Write(boot)
 	fmt.Fprintln(digest, network, podCIDR, serviceCIDR, stateDir, runDir)
-	for _, t := range []build.Tool{build.Etcd, build.APIServer, build.Kubelet, build.Containerd, build.CNI} {
+	for _, t := range []build.Tool{build.Etcd, build.APIServer, build.Kubelet, build.Containerd, build.CNI, build.Pause} {
 		dir, err := c.Cache.Path(t)
 		if err != nil {
 			return "", err

@@ -24,9 +24,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Image is an image with the name under which pods ask for it.
+// Image is an image with the names under which pods ask for it.
 type Image struct {
-	Name string
+	Names []string
 	v1.Image
 }
 
@@ -36,12 +36,12 @@ func Static(name, program, user string) (Image, error) {
 		return Image{}, err
 	}
 	target := "/" + filepath.Base(program)
-	return assemble(name, v1.Config{Entrypoint: []string{target}, User: user}, map[string]string{target: program}, nil)
+	return assemble([]string{name}, v1.Config{Entrypoint: []string{target}, User: user}, map[string]string{target: program}, nil)
 }
 
 // Redis makes an image of the machine's redis-server and redis-cli with the
 // libraries that they are linked to, and no shell.
-func Redis(name, user string) (Image, error) {
+func Redis(names []string, user string) (Image, error) {
 	files := map[string]string{}
 	for _, program := range []string{"redis-server", "redis-cli"} {
 		path, err := exec.LookPath(program)
@@ -57,7 +57,7 @@ func Redis(name, user string) (Image, error) {
 			files[l] = l
 		}
 	}
-	return assemble(name, v1.Config{
+	return assemble(names, v1.Config{
 		Cmd: []string{"redis-server"}, User: user, WorkingDir: "/data",
 		Env: []string{"PATH=/usr/local/bin"},
 	}, files, []string{"/data"})
@@ -130,10 +130,10 @@ func parseLdd(out string) ([]string, error) {
 
 // assemble makes the image: files is path in the image to path here; the
 // directories are made empty and writable for all.
-func assemble(name string, config v1.Config, files map[string]string, directories []string) (Image, error) {
+func assemble(names []string, config v1.Config, files map[string]string, directories []string) (Image, error) {
 	layer, err := archive(files, directories)
 	if err != nil {
-		return Image{}, fmt.Errorf("make image %s: %w", name, err)
+		return Image{}, fmt.Errorf("make image %s: %w", names[0], err)
 	}
 	// Not compressed: it goes no further than this machine's disk.
 	img, err := mutate.AppendLayers(mutate.MediaType(mutate.ConfigMediaType(empty.Image, types.OCIConfigJSON), types.OCIManifestSchema1),
@@ -148,7 +148,7 @@ func assemble(name string, config v1.Config, files map[string]string, directorie
 	file = file.DeepCopy()
 	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
 	img, err = mutate.ConfigFile(img, file)
-	return Image{Name: name, Image: img}, err
+	return Image{Names: names, Image: img}, err
 }
 
 // archive writes the layer. It holds no times and is sorted, so that the same
@@ -204,15 +204,15 @@ func (i Image) Write(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	index, err := json.Marshal(v1.IndexManifest{
-		SchemaVersion: 2,
-		MediaType:     types.OCIImageIndex,
-		Manifests: []v1.Descriptor{{
+	var named []v1.Descriptor
+	for _, name := range i.Names {
+		named = append(named, v1.Descriptor{
 			MediaType: types.OCIManifestSchema1, Digest: digest, Size: int64(len(manifest)),
-			Annotations: map[string]string{nameAnnotation: i.Name},
+			Annotations: map[string]string{nameAnnotation: name},
 			Platform:    &v1.Platform{OS: "linux", Architecture: runtime.GOARCH},
-		}},
-	})
+		})
+	}
+	index, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: named})
 	if err != nil {
 		return err
 	}

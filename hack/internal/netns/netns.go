@@ -26,11 +26,13 @@ type Network struct {
 	Routed   netip.Prefix // addresses inside that need a route before they are rewritten: the services
 }
 
-// nodeLink is the interface inside the namespace.
-const nodeLink = "eth0"
+const (
+	nodeLink  = "eth0"       // the interface inside the namespace
+	directory = "/run/netns" // where iproute2 keeps namespaces
+)
 
 // Path is the namespace's file, which nsenter and others take.
-func (n Network) Path() string { return filepath.Join("/run/netns", n.Name) }
+func (n Network) Path() string { return filepath.Join(directory, n.Name) }
 
 // Ensure makes what is missing; a half-made one is made anew.
 func (n Network) Ensure(ctx context.Context) error {
@@ -107,11 +109,28 @@ func (n Network) Remove(ctx context.Context) error {
 		return nil
 	}
 	// The file may be there without the namespace mounted on it, if making it
-	// was cut off: then there is nothing to unmount, only a file to remove.
-	if err := syscall.Unmount(n.Path(), syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
-		return fmt.Errorf("unmount %s: %w", n.Path(), err)
+	// was cut off.
+	if err := unmount(n.Path()); err != nil {
+		return err
 	}
-	return os.Remove(n.Path())
+	if err := os.Remove(n.Path()); err != nil {
+		return err
+	}
+	// iproute2 mounts the directory on itself when it makes the first namespace.
+	if others, err := os.ReadDir(directory); err != nil || len(others) > 0 {
+		return err
+	}
+	if err := unmount(directory); err != nil {
+		return err
+	}
+	return os.Remove(directory)
+}
+
+func unmount(path string) error {
+	if err := syscall.Unmount(path, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) { // EINVAL: nothing is mounted there
+		return fmt.Errorf("unmount %s: %w", path, err)
+	}
+	return nil
 }
 
 // Inode identifies the namespace: a process is in it if its /proc/PID/ns/net has

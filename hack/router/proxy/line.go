@@ -7,17 +7,35 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"time"
 )
 
 // ServeLine passes TLS connections through by the server name they ask for,
 // until the context ends.
 func (p *Proxy) ServeLine(ctx context.Context, listener net.Listener) error {
-	return accept(ctx, listener, p.log, func(client net.Conn) { p.pass(ctx, client) })
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	var passing sync.WaitGroup
+	defer passing.Wait()
+	for {
+		client, err := listener.Accept()
+		switch {
+		case err == nil:
+			passing.Go(func() { p.pass(ctx, client) })
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default: // most likely there are no more file descriptors
+			p.log.Warn("cannot accept", "error", err)
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
 }
 
 func (p *Proxy) pass(ctx context.Context, client net.Conn) {
 	defer client.Close()
+	defer context.AfterFunc(ctx, func() { client.Close() })()
 	client.SetReadDeadline(time.Now().Add(headerTimeout))
 	name, hello, err := readServerName(client)
 	if err != nil {
@@ -30,13 +48,13 @@ func (p *Proxy) pass(ctx context.Context, client net.Conn) {
 		p.log.Debug("no route", "name", name)
 		return
 	}
-	backend, err := dial(ctx, to)
+	backend, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", to.Address)
 	if err != nil {
 		p.log.Warn("backend failed", "name", name, "error", err)
 		return
 	}
 	defer backend.Close()
-	defer context.AfterFunc(ctx, func() { client.Close(); backend.Close() })()
+	defer context.AfterFunc(ctx, func() { backend.Close() })()
 	if _, err := backend.Write(hello); err != nil {
 		return
 	}

@@ -14,7 +14,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -124,24 +123,4 @@ type logWriter struct{ log *slog.Logger }
 func (w logWriter) Write(line []byte) (int, error) {
 	w.log.Debug(string(line))
 	return len(line), nil
-}
-
-// accept takes connections until the context ends, and goes on when none can be
-// had for a while, as when there are no more file descriptors.
-func accept(ctx context.Context, listener net.Listener, log *slog.Logger, serve func(net.Conn)) error {
-	defer context.AfterFunc(ctx, func() { listener.Close() })()
-	for {
-		conn, err := listener.Accept()
-		switch {
-		case err == nil:
-			go serve(conn)
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed), errors.Is(err, os.ErrClosed):
-			return err
-		default:
-			log.Warn("cannot accept", "error", err)
-			time.Sleep(100 * time.Millisecond)
-		}
-	}
 }

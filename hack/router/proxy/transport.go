@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
@@ -61,9 +60,4 @@ func newTransport(b table.Backend) *http.Transport {
 		transport.TLSClientConfig = &tls.Config{ServerName: b.ServerName, RootCAs: roots, MinVersion: tls.VersionTLS12}
 	}
 	return transport
-}
-
-// dial opens a plain connection to a backend.
-func dial(ctx context.Context, b table.Backend) (net.Conn, error) {
-	return (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", b.Address)
 }

@@ -72,16 +72,16 @@ func (p path) matches(urlPath string) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// labels says for how many labels of a name a wildcard may stand.
-type labels int
+// span says for how many labels of a name a wildcard may stand.
+type span int
 
 const (
-	oneLabel  labels = 1    // as in certificates
-	anyLabels labels = 1000 // as in routes: one or more
+	oneLabel  span = 1    // as in certificates
+	anyLabels span = 1000 // as in routes: one or more
 )
 
 // wildcards lists the wildcard names that cover a host, the closest first.
-func wildcards(host string, limit labels) []string {
+func wildcards(host string, limit span) []string {
 	var names []string
 	for i := 0; i < int(limit); i++ {
 		_, domain, ok := strings.Cut(host, ".")
@@ -94,7 +94,7 @@ func wildcards(host string, limit labels) []string {
 	return names
 }
 
-func lookup[V any](m map[string]V, host string, limit labels) (V, bool) {
+func lookup[V any](m map[string]V, host string, limit span) (V, bool) {
 	host = strings.ToLower(host)
 	for _, name := range append([]string{host}, wildcards(host, limit)...) {
 		if v, ok := m[name]; ok {
