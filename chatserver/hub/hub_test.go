@@ -123,6 +123,17 @@ func (p *person) expect(t *testing.T, what string, is func(protocol.Event) bool)
 	return found
 }
 
+func (p *person) count(is func(protocol.Event) bool) (n int) {
+	p.tr.mu.Lock()
+	defer p.tr.mu.Unlock()
+	for _, e := range p.tr.events {
+		if is(e) {
+			n++
+		}
+	}
+	return n
+}
+
 func message(text string) func(protocol.Event) bool {
 	return func(e protocol.Event) bool { return e.Type == protocol.TypeMessage && e.Message == text }
 }
@@ -555,10 +566,12 @@ func TestAFollowerGetsOneCopy(t *testing.T) {
 		alice.Handle(t.Context(), protocol.Request{Type: protocol.TypeJoin, Room: "Research"})
 		alice.says(t, "Research", "the end", "3")
 		bob.expect(t, "the end", message("the end"))
-		bob.tr.mu.Lock()
-		defer bob.tr.mu.Unlock()
-		if slices.ContainsFunc(bob.tr.events, message("unheard")) {
+		if bob.count(message("unheard")) > 0 {
 			t.Error("a message came after /unsubscribe")
+		}
+		carol.expect(t, "a copy of the end", message("the end"))
+		if n := carol.count(message("Public Update.")); n != 1 {
+			t.Errorf("the follower in the room got the message %d times", n)
 		}
 	})
 }
@@ -615,11 +628,13 @@ func TestDrainSendsEverybodyAwayAndLosesNothing(t *testing.T) {
 	for _, p := range people {
 		p.tr.expectClosed(t, protocol.CloseServiceRestart)
 		p.expect(t, "to be told to reconnect", kind(protocol.TypeReconnect))
+		p.tr.mu.Lock()
 		for _, e := range p.tr.events {
 			if e.Type == protocol.TypeAck {
 				acked = append(acked, e.Offset)
 			}
 		}
+		p.tr.mu.Unlock()
 	}
 	slices.Sort(acked)
 	if len(acked) == 0 || len(slices.Compact(slices.Clone(acked))) != len(acked) {

@@ -47,6 +47,7 @@ type chat struct {
 	name      string
 	host      string
 	roots     *x509.CertPool // whom clients trust
+	talks     int            // conversations there were
 }
 
 // start makes a chat and waits until it is Ready.
@@ -180,19 +181,13 @@ func (c *chat) secretCA(ctx context.Context, name string) (*x509.CertPool, error
 	return pool, nil
 }
 
-// pods are the pods of a component that are not on their way out.
+// pods are the pods of a component.
 func (c *chat) pods(ctx context.Context, component string) ([]corev1.Pod, error) {
 	var list corev1.PodList
 	err := c.List(ctx, &list, client.InNamespace(c.namespace), client.MatchingLabels{
 		"app.kubernetes.io/instance": c.name, "app.kubernetes.io/component": component,
 	})
-	var staying []corev1.Pod
-	for _, pod := range list.Items {
-		if pod.DeletionTimestamp == nil {
-			staying = append(staying, pod)
-		}
-	}
-	return staying, err
+	return list.Items, err
 }
 
 func (c *chat) mustPods(t *testing.T, component string) []corev1.Pod {
@@ -229,6 +224,9 @@ func (c *chat) spread(ctx context.Context, protocol string) (map[string]int, err
 	}
 	count := make(map[string]int, len(pods))
 	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil {
+			continue // its clients are leaving it
+		}
 		if count[pod.Name], err = c.connections(ctx, pod.Name, protocol); err != nil {
 			return nil, err
 		}

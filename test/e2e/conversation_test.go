@@ -66,9 +66,10 @@ func (c *chat) converse(t *testing.T, n int, messagesPerSecond float64) *convers
 	joining, ctx := errgroup.WithContext(t.Context())
 	joining.SetLimit(8)
 	h := c.httpClient(t)
+	c.talks++ // whose members are new people
 	for i := range talk.members {
 		joining.Go(func() (err error) {
-			talk.members[i], err = c.join(ctx, h, fmt.Sprintf("member%d", i))
+			talk.members[i], err = c.join(ctx, h, fmt.Sprintf("member%d_%d", c.talks, i))
 			return err
 		})
 	}

@@ -21,7 +21,7 @@ func TestRollingChangeLosesNothing(t *testing.T) {
 	talk.everyoneHears(t, 30*time.Second)
 
 	c.apply(t, routed, unlimited, `server: {resources: {requests: {cpu: 100m, memory: 100Mi}, limits: {memory: 500Mi}}}`)
-	took := eventually(t, 5*time.Minute, "every chat pod to be replaced", func(ctx context.Context) error {
+	took := eventually(t, 5*time.Minute, "every chat pod to be replaced and gone", func(ctx context.Context) error {
 		pods, err := c.pods(ctx, "server")
 		if err != nil {
 			return err
@@ -35,7 +35,7 @@ func TestRollingChangeLosesNothing(t *testing.T) {
 	})
 	c.waitServers(t, len(before))
 	c.waitReady(t, time.Minute)
-	t.Logf("every chat pod was replaced after %v", took.Round(time.Second))
+	t.Logf("every chat pod was replaced, and the old ones gone, after %v", took.Round(time.Second))
 	talk.everyoneHears(t, time.Minute)
 	pause(t, 5*time.Second)
 	talk.finish(t)

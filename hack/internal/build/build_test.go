@@ -161,6 +161,19 @@ func TestLockRemovesWhatACutOffBuildLeftAndExcludesOthers(t *testing.T) {
 	again()
 }
 
+func TestLinkIsMovedToANewTarget(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "kubectl")
+	for _, target := range []string{"/old", "/new", "/new"} {
+		if err := link(target, path); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.Readlink(path); err != nil || got != target {
+			t.Errorf("link leads to %q (%v), want %q", got, err, target)
+		}
+	}
+}
+
 // TestEveryToolHasAVersion reads the real go.mod files.
 func TestEveryToolHasAVersion(t *testing.T) {
 	t.Parallel()

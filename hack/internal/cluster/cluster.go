@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package cluster runs a real single-node Kubernetes on this machine out of
 // what package build has compiled, and takes it away again.
 //
@@ -8,7 +10,6 @@
 package cluster
 
 import (
-	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -51,22 +52,18 @@ type Cluster struct {
 	host   daemon.Host
 }
 
-// New returns the cluster whose sources are in hack.
-func New(hack string) (Cluster, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return Cluster{}, fmt.Errorf("find the cache directory: %w (set XDG_CACHE_HOME or HOME)", err)
-	}
+// New returns the cluster whose tools are in the cache.
+func New(cache build.Cache) Cluster {
 	return Cluster{
-		Cache:  build.Cache{Dir: filepath.Join(cache, "chatcluster", "bin"), Hack: hack},
-		UserIn: filepath.Join(cache, "chatcluster", "local"),
+		Cache:  cache,
+		UserIn: filepath.Join(filepath.Dir(cache.Dir), "local"),
 		host: daemon.Host{
 			NetNS:   network.Path(),
 			LogDir:  state("logs"),
 			PidDir:  filepath.Join(runDir, "daemons"),
 			WorkDir: stateDir,
 		},
-	}, nil
+	}
 }
 
 // Kubeconfig is the file with which the host's kubectl reaches the cluster.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -148,19 +150,6 @@ func TestKubeconfigIsReadableByItsUser(t *testing.T) {
 	}
 	if text := string(kubeconfig(ca, client)); !strings.Contains(text, "https://"+NodeIP()+":6443") {
 		t.Errorf("no server in:\n%s", text)
-	}
-}
-
-func TestLinkIsMovedToANewTarget(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "kubectl")
-	for _, target := range []string{"/old", "/new", "/new"} {
-		if err := link(target, path); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := os.Readlink(path); err != nil || got != target {
-			t.Errorf("link leads to %q (%v), want %q", got, err, target)
-		}
 	}
 }
 

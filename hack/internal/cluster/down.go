@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -12,14 +14,15 @@ import (
 	"time"
 
 	"github.com/chatcluster/chatcluster/hack/internal/daemon"
+	"github.com/chatcluster/chatcluster/hack/internal/progress"
 )
 
 // DownSteps take the cluster away, whatever is left of it.
-func (c Cluster) DownSteps() []Step {
-	return []Step{
-		{"stop", plain(c.stop)},
-		{"remove", plain(c.clear)},
-		{"check", plain(c.checkGone)},
+func (c Cluster) DownSteps() []progress.Step {
+	return []progress.Step{
+		{Name: "stop", Do: plain(c.stop)},
+		{Name: "remove", Do: plain(c.clear)},
+		{Name: "check", Do: plain(c.checkGone)},
 	}
 }
 

@@ -1,55 +1,34 @@
+//go:build linux
+
 package cluster
 
 import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chatcluster/chatcluster/hack/internal/build"
 	"github.com/chatcluster/chatcluster/hack/internal/host"
+	"github.com/chatcluster/chatcluster/hack/internal/progress"
 )
-
-// Step is one line of progress.
-type Step struct {
-	Name string
-	Do   func(ctx context.Context, say func(string)) (result string, err error)
-}
-
-// BuildSteps compile the tools, a step each.
-func (c Cluster) BuildSteps(tools []build.Tool) []Step {
-	var steps []Step
-	for _, t := range tools {
-		steps = append(steps, Step{Name: t.Name, Do: func(ctx context.Context, say func(string)) (string, error) {
-			cached, err := c.Cache.Build(ctx, t, func() { say("compiling") })
-			if cached {
-				return "cached", err
-			}
-			return "built", err
-		}})
-	}
-	return steps
-}
 
 // UpSteps bring the cluster up. They are safe to repeat, after whatever ended
 // an earlier run.
-func (c Cluster) UpSteps() []Step {
-	steps := []Step{{"machine", func(ctx context.Context, say func(string)) (string, error) {
+func (c Cluster) UpSteps() []progress.Step {
+	steps := []progress.Step{{Name: "machine", Do: func(ctx context.Context, say func(string)) (string, error) {
 		return "fit", host.Prepare(ctx, say)
 	}}}
-	steps = append(steps, c.BuildSteps(build.All)...)
+	steps = append(steps, c.Cache.Steps(build.All)...)
 	return append(steps,
-		Step{"network", plain(c.prepare)},
-		Step{"API server, images", plain(c.startBase)},
-		Step{"node, add-ons", plain(c.startRest)},
-		Step{"add-ons ready", plain(c.awaitAddons)},
+		progress.Step{Name: "network", Do: plain(c.prepare)},
+		progress.Step{Name: "API server, images", Do: plain(c.startBase)},
+		progress.Step{Name: "node, add-ons", Do: plain(c.startRest)},
+		progress.Step{Name: "add-ons ready", Do: plain(c.awaitAddons)},
 	)
 }
 
@@ -80,7 +59,7 @@ func (c Cluster) prepare(ctx context.Context) error {
 	if err := c.credentials(); err != nil {
 		return err
 	}
-	if _, err := c.Assets(); err != nil {
+	if _, err := c.Cache.Assets(); err != nil {
 		return err
 	}
 	return c.publish()
@@ -167,43 +146,4 @@ func snapshotterInUse() string {
 		return "native"
 	}
 	return "overlayfs"
-}
-
-// Assets puts etcd, kube-apiserver and kubectl, once built, side by side, as
-// tests with a real API server expect them, and returns the directory.
-func (c Cluster) Assets() (string, error) {
-	server, err := c.Cache.Path(build.APIServer)
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(c.Cache.Dir, "envtest-"+strings.TrimPrefix(filepath.Base(server), build.APIServer.Name+"-"))
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	for _, t := range build.Envtest {
-		path, err := c.program(t, t.Name)
-		if err != nil {
-			return "", err
-		}
-		if err := link(path, filepath.Join(dir, t.Name)); err != nil {
-			return "", err
-		}
-	}
-	// kubectl also where a Makefile finds it without knowing the version.
-	return dir, link(filepath.Join(dir, build.Kubectl.Name), filepath.Join(c.Cache.Dir, build.Kubectl.Name))
-}
-
-// link makes path lead to target, whatever it led to before.
-func link(target, path string) error {
-	if have, err := os.Readlink(path); err == nil && have == target {
-		return nil
-	}
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Symlink(target, temp); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
 }

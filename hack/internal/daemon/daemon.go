@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package daemon starts processes that outlive the program, finds them again
 // and ends them. It knows processes and files, nothing of Kubernetes.
 //

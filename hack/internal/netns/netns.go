@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package netns makes the network in which the node lives: a namespace of its
 // own and one pair of interfaces that joins it to the host. There is no NAT and
 // no default route, so the host's own network stays as it is and nothing in the

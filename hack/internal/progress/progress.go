@@ -3,16 +3,36 @@
 package progress
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync"
 	"time"
 )
 
-// Printer prints one line a step. On a terminal the line of the running step
+// Step is one line of progress.
+type Step struct {
+	Name string
+	// Do returns what to print as its result, for example "cached"; say tells
+	// what it is at when it takes long.
+	Do func(ctx context.Context, say func(string)) (result string, err error)
+}
+
+// Run does the steps one after another, up to the first that fails.
+func Run(ctx context.Context, out io.Writer, terminal bool, steps []Step) error {
+	p := newPrinter(out, terminal, steps)
+	for _, s := range steps {
+		if err := p.run(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printer prints one line a step. On a terminal the line of the running step
 // shows its elapsed time; elsewhere a line is printed when there is something
 // new to say, so that a log has no control characters.
-type Printer struct {
+type printer struct {
 	out      io.Writer
 	terminal bool
 	total    int
@@ -23,28 +43,24 @@ type Printer struct {
 	note string
 }
 
-// New returns a Printer for steps with these names; the names are only counted
-// and measured here.
-func New(out io.Writer, terminal bool, names []string) *Printer {
-	p := &Printer{out: out, terminal: terminal, total: len(names)}
-	for _, n := range names {
-		p.width = max(p.width, len(n))
+func newPrinter(out io.Writer, terminal bool, steps []Step) *printer {
+	p := &printer{out: out, terminal: terminal, total: len(steps)}
+	for _, s := range steps {
+		p.width = max(p.width, len(s.Name))
 	}
 	return p
 }
 
-// Step runs one step. The step returns what to print as its result, for
-// example "cached"; say tells what it is at when it takes long.
-func (p *Printer) Step(name string, step func(say func(string)) (string, error)) error {
+func (p *printer) run(ctx context.Context, s Step) error {
 	p.mu.Lock()
 	p.done++
-	head := fmt.Sprintf("[%2d/%d] %-*s", p.done, p.total, p.width, name)
+	head := fmt.Sprintf("[%2d/%d] %-*s", p.done, p.total, p.width, s.Name)
 	p.note = "..."
 	p.mu.Unlock()
 
 	start := time.Now()
 	stop := p.tick(head, start)
-	result, err := step(func(note string) { p.say(head, note) })
+	result, err := s.Do(ctx, func(note string) { p.say(head, note) })
 	stop()
 
 	if err != nil {
@@ -58,7 +74,7 @@ func (p *Printer) Step(name string, step func(say func(string)) (string, error))
 }
 
 // say replaces the note of the running step.
-func (p *Printer) say(head, note string) {
+func (p *printer) say(head, note string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.note = note
@@ -69,7 +85,7 @@ func (p *Printer) say(head, note string) {
 
 // tick redraws the running step's line each second until stop is called; stop
 // returns when no more will be drawn.
-func (p *Printer) tick(head string, start time.Time) (stop func()) {
+func (p *printer) tick(head string, start time.Time) (stop func()) {
 	if !p.terminal {
 		return func() {}
 	}
@@ -94,7 +110,7 @@ func (p *Printer) tick(head string, start time.Time) (stop func()) {
 }
 
 // rewind clears the terminal's present line.
-func (p *Printer) rewind() {
+func (p *printer) rewind() {
 	if p.terminal {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}

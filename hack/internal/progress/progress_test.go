@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"context"
 	"errors"
 	"regexp"
 	"strings"
@@ -8,23 +9,22 @@ import (
 	"time"
 )
 
+func step(name, result string, err error, notes ...string) Step {
+	return Step{name, func(_ context.Context, say func(string)) (string, error) {
+		for _, n := range notes {
+			say(n)
+		}
+		return result, err
+	}}
+}
+
 func TestStepsAreNumberedAlignedAndTimed(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	p := New(&out, false, []string{"etcd", "kube-apiserver"})
-
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+	err := Run(t.Context(), &out, false, []Step{step("etcd", "cached", nil), step("kube-apiserver", "built", nil, "compiling")})
+	if err != nil {
+		t.Fatal(err)
 	}
-	must(p.Step("etcd", func(func(string)) (string, error) { return "cached", nil }))
-	must(p.Step("kube-apiserver", func(say func(string)) (string, error) {
-		say("compiling")
-		return "built", nil
-	}))
-
 	want := regexp.MustCompile(`^\[ 1/2\] etcd            cached \d+\.\ds
 \[ 2/2\] kube-apiserver  compiling
 \[ 2/2\] kube-apiserver  built \d+\.\ds
@@ -34,24 +34,23 @@ $`)
 	}
 }
 
-func TestFailedStepSaysSoAndKeepsTheError(t *testing.T) {
+func TestFailedStepIsTheLast(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	boom := errors.New("boom")
-	err := New(&out, false, []string{"etcd"}).Step("etcd", func(func(string)) (string, error) { return "", boom })
+	err := Run(t.Context(), &out, false, []Step{step("etcd", "", boom), step("kubelet", "done", nil)})
 	if !errors.Is(err, boom) {
 		t.Errorf("error = %v, want %v", err, boom)
 	}
-	if !strings.Contains(out.String(), "FAILED after") {
-		t.Errorf("printed %q, want it to say FAILED", out.String())
+	if !strings.Contains(out.String(), "FAILED after") || strings.Contains(out.String(), "kubelet") {
+		t.Errorf("printed %q", out.String())
 	}
 }
 
 func TestTerminalLineEndsClean(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	err := New(&out, true, []string{"etcd"}).Step("etcd", func(func(string)) (string, error) { return "cached", nil })
-	if err != nil {
+	if err := Run(t.Context(), &out, true, []Step{step("etcd", "cached", nil)}); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasSuffix(out.String(), "\n") || !strings.Contains(out.String(), "\r\x1b[K[ 1/1] etcd  cached") {

@@ -1,0 +1,80 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/chatcluster/chatcluster/hack/internal/progress"
+)
+
+// UserCache is the cache of the user who runs this, for the modules in hack.
+func UserCache(hack string) (Cache, error) {
+	dir := os.Getenv("XDG_CACHE_HOME")
+	if dir == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return Cache{}, fmt.Errorf("find the cache directory: %w (or set XDG_CACHE_HOME)", err)
+		}
+		dir = filepath.Join(home, ".cache")
+	}
+	return Cache{Dir: filepath.Join(dir, "chatcluster", "bin"), Hack: hack}, nil
+}
+
+// Steps build the tools, a step each.
+func (c Cache) Steps(tools []Tool) []progress.Step {
+	var steps []progress.Step
+	for _, t := range tools {
+		steps = append(steps, progress.Step{Name: t.Name, Do: func(ctx context.Context, say func(string)) (string, error) {
+			cached, err := c.Build(ctx, t, func() { say("compiling") })
+			if cached {
+				return "cached", err
+			}
+			return "built", err
+		}})
+	}
+	return steps
+}
+
+// Assets puts the tools of Envtest, once built, side by side, as tests with a
+// real API server expect them, and returns the directory.
+func (c Cache) Assets() (string, error) {
+	server, err := c.Path(APIServer)
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(c.Dir, "envtest-"+strings.TrimPrefix(filepath.Base(server), APIServer.Name+"-"))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	for _, t := range Envtest {
+		path, err := c.Path(t)
+		if err != nil {
+			return "", err
+		}
+		if err := link(filepath.Join(path, t.Name), filepath.Join(dir, t.Name)); err != nil {
+			return "", err
+		}
+	}
+	// kubectl also where a Makefile finds it without knowing the version.
+	return dir, link(filepath.Join(dir, Kubectl.Name), filepath.Join(c.Dir, Kubectl.Name))
+}
+
+// link makes path lead to target, whatever it led to before.
+func link(target, path string) error {
+	if have, err := os.Readlink(path); err == nil && have == target {
+		return nil
+	}
+	temp := path + ".new"
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, temp); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
