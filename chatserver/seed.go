@@ -31,7 +31,7 @@ func readSeeds(file string) ([]seed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the users file: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var seeds []seed
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {

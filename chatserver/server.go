@@ -127,7 +127,7 @@ func (s *Server) listen() error {
 		if l.addr == "" {
 			continue
 		}
-		ln, err := net.Listen("tcp", l.addr)
+		ln, err := new(net.ListenConfig).Listen(context.Background(), "tcp", l.addr)
 		if err != nil {
 			return fmt.Errorf("listen for %s: %w", l.what, err)
 		}
@@ -144,9 +144,13 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// Addr is where HTTPS is served; LineAddr and AdminAddr the others, empty if not.
-func (s *Server) Addr() string      { return addr(s.https) }
-func (s *Server) LineAddr() string  { return addr(s.line) }
+// Addr is where HTTPS is served.
+func (s *Server) Addr() string { return addr(s.https) }
+
+// LineAddr is where the line protocol is served; empty if it is not.
+func (s *Server) LineAddr() string { return addr(s.line) }
+
+// AdminAddr is where probes are answered; empty if they are not.
 func (s *Server) AdminAddr() string { return addr(s.adminLn) }
 
 func addr(ln net.Listener) string {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
+// What a check of a password can end with.
 var (
 	ErrWrongPassword = errors.New("wrong user name or password")
 	ErrBusy          = errors.New("too many logins at once, try again in a few seconds")

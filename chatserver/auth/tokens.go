@@ -9,6 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// What can be wrong with a token.
 var (
 	ErrExpired      = errors.New("the token has expired, log in again")
 	ErrWrongCluster = errors.New("the token belongs to another chat cluster")

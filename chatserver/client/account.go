@@ -95,7 +95,7 @@ func (a *Account) post(ctx context.Context, path string, body, answer any) error
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode/100 != 2 {
 		return statusError(resp)
 	}

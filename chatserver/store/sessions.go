@@ -18,6 +18,7 @@ var (
 // Policy says what a login of a user who is online already does.
 type Policy int
 
+// The policies.
 const (
 	Reject  Policy = iota // refuse the newcomer
 	Replace               // let the newcomer in, signal the others out

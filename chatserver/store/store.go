@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+// Errors that callers tell apart.
 var (
 	ErrUserExists = errors.New("the user name is taken")
 	ErrNoUser     = errors.New("no such user")

@@ -9,7 +9,7 @@ import (
 
 // printDev says how to try the server, in lines to copy.
 func printDev(w io.Writer, s *chatserver.Server) {
-	fmt.Fprintf(w, `A chat server for trying things out. It forgets everything when it ends.
+	_, _ = fmt.Fprintf(w, `A chat server for trying things out. It forgets everything when it ends.
 Accounts: alice/password123, bob/letmein, dave/123456
 
 Chat in two terminals, LOGIN alice password123 in one and LOGIN bob letmein in the other, /help for more:

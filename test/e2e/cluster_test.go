@@ -186,7 +186,7 @@ func allNamespacesGone() error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("namespaces of the tests are not gone after 2 minutes: %d (%v)", len(list.Items), err)
+			return fmt.Errorf("namespaces of the tests are not gone after 2 minutes: %d (%w)", len(list.Items), err)
 		case <-time.After(time.Second):
 		}
 	}

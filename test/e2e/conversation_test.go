@@ -43,7 +43,7 @@ type member struct {
 	mu     sync.Mutex
 	heard  []heard
 	gaps   int
-	breaks map[websocket.StatusCode]int // ends of connections, by close code; -1: none was given
+	breaks map[websocket.StatusCode]int // ends of connections, by close code; -1: none was given, or none was made
 	last   time.Time                    // when something was heard
 	silent time.Duration                // the longest time between two things heard
 }
@@ -110,10 +110,10 @@ func (c *chat) join(ctx context.Context, h *http.Client, name string) (*member, 
 	var answer struct{ Token, Message string }
 	credentials := map[string]string{"username": name, "password": plainPassword}
 	if status, err := c.post(ctx, h, "/register", credentials, &answer); err != nil || status != http.StatusCreated {
-		return nil, fmt.Errorf("register %s: %d %s (%v)", name, status, answer.Message, err)
+		return nil, fmt.Errorf("register %s: %d %s (%w)", name, status, answer.Message, err)
 	}
 	if status, err := c.post(ctx, h, "/login", credentials, &answer); err != nil || status != http.StatusOK {
-		return nil, fmt.Errorf("log %s in: %d %s (%v)", name, status, answer.Message, err)
+		return nil, fmt.Errorf("log %s in: %d %s (%w)", name, status, answer.Message, err)
 	}
 	m := &member{name: name, breaks: make(map[websocket.StatusCode]int)}
 	var err error
@@ -326,7 +326,7 @@ func (v verdict) report(t *testing.T, members int, took time.Duration, breaks ma
 	t.Helper()
 	t.Logf("%d clients, %.0f messages/s for %v: %d acknowledged, %d heard; %d lost, %d duplicated, %d out of order, %d gaps",
 		members, float64(v.acked)/took.Seconds(), took.Round(time.Second), v.acked, v.heard, v.lost, v.duplicated, v.disordered, v.gaps)
-	t.Logf("from sent to heard: median %v, 99th percentile %v; the longest silence anyone heard: %v; connections ended, by close code: %v",
+	t.Logf("from sent to heard: median %v, 99th percentile %v; the longest silence anyone heard: %v; connections ended or refused, by close code: %v",
 		v.median.Round(100*time.Microsecond), v.percentile99.Round(100*time.Microsecond), v.silentMost.Round(time.Millisecond), breaks)
 	if v.acked == 0 || v.heard < v.acked*members {
 		t.Errorf("%d messages were acknowledged and %d heard by %d members: too few for a conversation", v.acked, v.heard, members)

@@ -19,17 +19,20 @@ import (
 // TestKilledPodLosesNothing ends chat pods without warning while 50 people talk.
 func TestKilledPodLosesNothing(t *testing.T) {
 	c := start(t, routed, unlimited)
-	for name, kill := range map[string]func(*testing.T, corev1.Pod){
-		"deleted without grace":   c.deleteNow,
-		"its process killed (-9)": c.killProcess,
+	for _, end := range []struct {
+		name string
+		kill func(*testing.T, corev1.Pod)
+	}{
+		{"pod deleted without grace", c.deleteNow},
+		{"process killed", c.killProcess},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(end.name, func(t *testing.T) {
 			talk := c.converse(t, 50, 100)
 			talk.everyoneHears(t, 30*time.Second)
 			pause(t, 5*time.Second) // of talk, which the end of the pod interrupts
 			pod, clients := c.busiest(t)
 			t.Logf("pod %s has %d of %d clients and ends now", pod.Name, clients, len(talk.members))
-			kill(t, pod)
+			end.kill(t, pod)
 			pause(t, 15*time.Second)
 			talk.everyoneHears(t, time.Minute)
 			talk.finish(t)

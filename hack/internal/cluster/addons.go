@@ -46,34 +46,33 @@ func (c Cluster) addonValues() (addonValues, error) {
 	return v, nil
 }
 
-// installAddons applies the CRDs and what runs as pods. It returns when the API
-// has it all, not when it is ready.
-func (c Cluster) installAddons(ctx context.Context) error {
-	values, err := c.addonValues()
-	if err != nil {
-		return err
-	}
-	first, err := fill(values, "core.yaml", "metrics-server.yaml")
-	if err != nil {
-		return err
-	}
+// installCRDs applies the definitions of cert-manager's and Gateway API's kinds.
+func (c Cluster) installCRDs(ctx context.Context) error {
+	var all []byte
 	for _, t := range []build.Tool{build.CertManager, build.Router} {
 		crds, err := c.manifestsOf(t)
 		if err != nil {
 			return err
 		}
-		first = append(first, crds...)
+		all = append(all, crds...)
 	}
-	second, err := fill(values, "cert-manager.yaml", "router.yaml", "custom.yaml")
+	return c.apply(ctx, all)
+}
+
+// installAddons applies what runs as pods, and objects of the CRDs' kinds. It
+// returns when the API has it all, not when it is ready.
+func (c Cluster) installAddons(ctx context.Context) error {
+	values, err := c.addonValues()
 	if err != nil {
 		return err
 	}
-	if err := c.apply(ctx, first); err != nil {
+	all, err := fill(values, "core.yaml", "metrics-server.yaml", "cert-manager.yaml", "router.yaml", "custom.yaml")
+	if err != nil {
 		return err
 	}
-	// The kinds that the CRDs bring are served a moment after.
+	// The kinds that the CRDs bring are served a moment after those are applied.
 	return c.await(ctx, "the API to serve the custom resources", []string{"kube-apiserver"}, func(ctx context.Context) error {
-		return c.apply(ctx, second)
+		return c.apply(ctx, all)
 	})
 }
 

@@ -26,8 +26,8 @@ func (c Cluster) UpSteps() []progress.Step {
 	steps = append(steps, c.Cache.Steps(build.All)...)
 	return append(steps,
 		progress.Step{Name: "network", Do: plain(c.prepare)},
-		progress.Step{Name: "API server, images", Do: plain(c.startBase)},
-		progress.Step{Name: "node, add-ons", Do: plain(c.startRest)},
+		progress.Step{Name: "API server, containerd", Do: plain(c.startBase)},
+		progress.Step{Name: "node, images, add-ons", Do: plain(c.startRest)},
 		progress.Step{Name: "add-ons ready", Do: plain(c.awaitAddons)},
 	)
 }
@@ -68,25 +68,33 @@ func (c Cluster) prepare(ctx context.Context) error {
 func (c Cluster) startBase(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return c.startAPI(ctx) })
-	group.Go(func() error {
-		if err := c.startContainerd(ctx); err != nil {
-			return err
-		}
-		// Before there is a pod that wants one: nobody could pull it, and the
-		// kubelet would be slow to look again.
-		return c.loadOwnImages(ctx)
-	})
+	group.Go(func() error { return c.startContainerd(ctx) })
 	return group.Wait()
 }
 
 func (c Cluster) startRest(ctx context.Context) error {
-	if err := c.startControllers(ctx); err != nil {
-		return err
-	}
-	if err := c.startNode(ctx); err != nil {
-		return err
-	}
-	if err := c.installAddons(ctx); err != nil {
+	group, gctx := errgroup.WithContext(ctx)
+	loaded := make(chan struct{})
+	group.Go(func() error {
+		defer close(loaded)
+		return c.loadOwnImages(gctx)
+	})
+	group.Go(func() error {
+		if err := c.startControllers(gctx); err != nil {
+			return err
+		}
+		if err := c.startNode(gctx); err != nil {
+			return err
+		}
+		if err := c.installCRDs(gctx); err != nil {
+			return err
+		}
+		// A pod that wants an image which is not there fails: nobody could pull
+		// it, and the kubelet would be slow to look again.
+		<-loaded
+		return c.installAddons(gctx)
+	})
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	identity, err := c.identity()
