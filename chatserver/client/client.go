@@ -212,6 +212,7 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	//nolint:bodyclose // Dial leaves no body to close but that of a refusal, which statusError reads
 	conn, resp, err := websocket.Dial(ctx, c.opts.URL, &websocket.DialOptions{
 		HTTPClient:   c.http,
 		HTTPHeader:   http.Header{"Authorization": {"Bearer " + token}},

@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
+
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // elastic follows its load within seconds, where a real one takes its time.
@@ -20,13 +24,22 @@ server:
       scaleUp: {stabilizationWindowSeconds: 0, policies: [{type: Pods, value: 1, periodSeconds: 10}]}
       scaleDown: {stabilizationWindowSeconds: 15, policies: [{type: Pods, value: 1, periodSeconds: 10}]}`
 
+// maxIdleCPU is what little talk may take, in percent of the CPU request: below
+// the target of elastic by enough that it brings no third chat pod.
+const maxIdleCPU = 35
+
 // TestAutoscalerFollowsTheConversation: as people talk more, chat pods are
 // added; as they talk less, removed; and nobody misses a word.
 func TestAutoscalerFollowsTheConversation(t *testing.T) {
 	c := start(t, routed, unlimited, elastic)
-	c.waitServers(t, 2)
-	talk := c.converse(t, 40, 4)
+	talk := c.converse(t, 40, 8)
 	talk.everyoneHears(t, 30*time.Second)
+	eventually(t, 4*time.Minute, "the autoscaler to find two chat pods enough for little talk", func(ctx context.Context) error {
+		if err := c.autoscalerWants(ctx, 2); err != nil {
+			return err
+		}
+		return c.serversAre(ctx, func(ready int32) bool { return ready == 2 })
+	})
 
 	talk.speed(160)
 	up := eventually(t, 3*time.Minute, "the load to bring a third chat pod that takes clients", func(ctx context.Context) error {
@@ -35,7 +48,7 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 	t.Logf("under load the third chat pod takes clients after %v", up.Round(time.Second))
 	pause(t, 10*time.Second)
 
-	talk.speed(4)
+	talk.speed(8)
 	down := eventually(t, 5*time.Minute, "the end of the load to bring the number back to 2", func(ctx context.Context) error {
 		return c.serversAre(ctx, func(ready int32) bool { return ready == 2 })
 	})
@@ -45,6 +58,24 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 	if spread, err := c.spread(t.Context(), "websocket"); err != nil || sum(spread) != len(talk.members) {
 		t.Errorf("in the end the pods have the clients %v (%v); there are %d", spread, err, len(talk.members))
 	}
+}
+
+// autoscalerWants says whether the autoscaler has measured and wants n chat pods.
+func (c *chat) autoscalerWants(ctx context.Context, n int32) error {
+	var hpa autoscalingv2.HorizontalPodAutoscaler
+	if err := c.Get(ctx, client.ObjectKey{Namespace: c.namespace, Name: c.name + "-server"}, &hpa); err != nil {
+		return err
+	}
+	for _, m := range hpa.Status.CurrentMetrics {
+		if m.Resource == nil || m.Resource.Current.AverageUtilization == nil {
+			continue
+		}
+		if used := *m.Resource.Current.AverageUtilization; hpa.Status.DesiredReplicas != n || used > maxIdleCPU {
+			return fmt.Errorf("it measures %d%% and wants %d", used, hpa.Status.DesiredReplicas)
+		}
+		return nil
+	}
+	return errors.New("it has measured nothing yet")
 }
 
 func (c *chat) serversAre(ctx context.Context, enough func(ready int32) bool) error {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type conversation struct {
 	began   time.Time
 	stop    context.CancelFunc
 	talking sync.WaitGroup
-	// pause is what a member waits between two messages, in nanoseconds.
+	// pause is what a member waits between two messages on average, in nanoseconds.
 	pause atomic.Int64
 }
 
@@ -81,11 +82,8 @@ func (c *chat) converse(t *testing.T, n int, messagesPerSecond float64) *convers
 	t.Cleanup(talk.close)
 	talk.speed(messagesPerSecond)
 	talk.began = time.Now()
-	for i, m := range talk.members {
-		talk.talking.Go(func() {
-			// They begin one after the other, not all in the same moment.
-			m.talk(life, talk, time.Duration(i)*talk.wait()/time.Duration(n))
-		})
+	for _, m := range talk.members {
+		talk.talking.Go(func() { m.talk(life, talk) })
 	}
 	return talk
 }
@@ -95,7 +93,11 @@ func (talk *conversation) speed(messagesPerSecond float64) {
 	talk.pause.Store(int64(float64(len(talk.members)) / messagesPerSecond * float64(time.Second)))
 }
 
-func (talk *conversation) wait() time.Duration { return time.Duration(talk.pause.Load()) }
+// wait is a time between two messages of a member. No two are alike, so that
+// the members do not talk all at once and then all keep silent.
+func (talk *conversation) wait() time.Duration {
+	return rand.N(2 * time.Duration(talk.pause.Load()))
+}
 
 func (talk *conversation) close() {
 	talk.stop()
@@ -128,8 +130,8 @@ func (c *chat) join(ctx context.Context, h *http.Client, name string) (*member, 
 }
 
 // talk says something again and again. What is said tells who, when and which.
-func (m *member) talk(ctx context.Context, talk *conversation, first time.Duration) {
-	wait := time.NewTimer(first)
+func (m *member) talk(ctx context.Context, talk *conversation) {
+	wait := time.NewTimer(talk.wait())
 	defer wait.Stop()
 	for {
 		select {
