@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -119,7 +120,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 func (r *Reconciler) forget(ctx context.Context, req reconcile.Request) {
 	r.applier.forget(req.NamespacedName)
 	r.secrets.follow(ctx, req.NamespacedName, "")
-	readyGauge.DeleteLabelValues(req.Namespace, req.Name)
+	forgetMetrics(req.NamespacedName)
 	if r.Redis != nil {
 		r.Redis.Forget(req.String())
 	}
@@ -150,7 +151,7 @@ func (p *pass) run(ctx context.Context) error {
 		return nil
 	}
 	if failed != nil {
-		p.findings.Failure = failed.Error()
+		p.findings.Failure = lasting(failed)
 		p.findings.NameTaken = errors.Is(failed, errNameTaken)
 	}
 	// The children just written are looked at again: a status made from what was there
@@ -183,6 +184,16 @@ func (p *pass) act(ctx context.Context) error {
 	return nil
 }
 
+// dialledFrom is the near end of a connection, as errors of package net tell it.
+var dialledFrom = regexp.MustCompile(`\S+->`)
+
+// lasting is the text of an error for the status. It is without the port that a failed
+// connection came from, which is another at each try: the status would change each time,
+// and each change would bring on the next try at once.
+func lasting(err error) string {
+	return dialledFrom.ReplaceAllString(err.Error(), "")
+}
+
 // lookAgain asks for another pass after d at the latest.
 func (p *pass) lookAgain(d time.Duration) {
 	if p.requeueAfter == 0 || d < p.requeueAfter {
@@ -201,8 +212,9 @@ func (p *pass) writeStatus(ctx context.Context) error {
 	}
 	before := p.cluster.DeepCopy()
 	p.cluster.Status = next
-	if err := p.Client.Status().Patch(ctx, p.cluster, client.MergeFrom(before), client.FieldOwner(FieldOwner)); err != nil {
-		return fmt.Errorf("writing the status of ChatCluster %s/%s: %w", p.cluster.Namespace, p.cluster.Name, client.IgnoreNotFound(err))
+	err := p.Client.Status().Patch(ctx, p.cluster, client.MergeFrom(before), client.FieldOwner(FieldOwner))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("writing the status of ChatCluster %s/%s: %w", before.Namespace, before.Name, err)
 	}
 	return nil
 }

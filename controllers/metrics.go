@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
@@ -24,6 +25,13 @@ var (
 
 func init() {
 	metrics.Registry.MustRegister(readyGauge, childWrites, rolls)
+}
+
+// forgetMetrics drops the series of a cluster that is gone.
+func forgetMetrics(cluster types.NamespacedName) {
+	of := prometheus.Labels{"namespace": cluster.Namespace, "name": cluster.Name}
+	readyGauge.DeletePartialMatch(of)
+	rolls.DeletePartialMatch(of)
 }
 
 func boolValue(b bool) float64 {

@@ -76,6 +76,11 @@ func (p *pass) read(ctx context.Context, child resources.Child) (client.Object, 
 		}
 		return nil, fmt.Errorf("reading %s %s: %w", child.Kind.Kind, key, err)
 	}
+	if obj.GetLabels()[resources.LabelInstance] != p.cluster.Name {
+		// Of another ChatCluster: the public Secret of one named acme-server has the name
+		// of the Secret of acme's chat servers.
+		return nil, nil
+	}
 	return obj, nil
 }
 

@@ -40,7 +40,7 @@ func (p *pass) reloadRedisCertificate(ctx context.Context) error {
 	switch {
 	case err != nil:
 		log.FromContext(ctx).Info("Redis was not visited; trying again", "after", reloadInterval, "reason", err.Error())
-		p.findings.RedisNotReloaded = err.Error()
+		p.findings.RedisNotReloaded = lasting(err)
 		p.lookAgain(reloadInterval)
 	case outcome == redis.Waiting:
 		p.lookAgain(reloadInterval)

@@ -62,7 +62,7 @@ digest() { sha256sum "bin/$1" | cut -c1-16; }
 install_operator() {
 	helm upgrade --install chatcluster-operator charts/chatcluster-operator \
 		--namespace "$system" --create-namespace --hide-notes --force-conflicts \
-		--set image.tag=dev --set serverImage.tag=dev --set redisImage=chatcluster/redis:7.0.15 \
+		--set image.tag=dev --set serverImage.tag=dev --set redisImage=chatcluster/redis:local \
 		--set-string "podAnnotations.chatcluster\.dev/binary=$(digest operator)" \
 		--wait --timeout 3m >"$logs/helm" 2>&1 || { cat "$logs/helm" >&2; show "$system"; return 1; }
 }

@@ -45,10 +45,12 @@ func RedisAuthSecret(in Input) Object {
 //     needs to find its way (INFO, CLUSTER, ROLE).
 //   - operator: the TLS files.
 //   - probe: PING, without a password, so that probes hold no secret.
-//   - default: off; a connection that names no user can do nothing.
+//   - default: off; a connection that names no user can do nothing. Its rights are for
+//     Redis itself, which acts as this user while it loads its append-only file: without
+//     them it refuses each transaction in there, and comes up without its data.
 func RedisACL(c Credentials) []byte {
 	lines := []string{
-		"user default off",
+		"user default off resetpass ~* &* +@all",
 		fmt.Sprintf("user %s on #%s ~* &* +@all -@admin -@dangerous +info +role +cluster|info +cluster|nodes +cluster|shards +cluster|slots",
 			redisUserChat, sha256Hex(c.RedisPassword)),
 		fmt.Sprintf("user %s on #%s resetkeys resetchannels -@all +ping +hello +config|get +config|set",

@@ -106,6 +106,9 @@ func routes(c *v1alpha1.ChatCluster, o Observed) []route {
 			parents = o.HTTPRoute.Status.Parents
 		}
 		out = append(out, routeOf("HTTPRoute "+c.Name, parents))
+		if why := refusedPolicy(o.BackendTLSPolicy); why != "" {
+			out = append(out, route{name: "BackendTLSPolicy " + o.BackendTLSPolicy.Name, answered: true, refused: why})
+		}
 	}
 	if len(asked.Gateway.LineParentRefs) > 0 {
 		var parents []gatewayv1.RouteParentStatus
@@ -132,6 +135,23 @@ func routeOf(name string, parents []gatewayv1.RouteParentStatus) route {
 		}
 	}
 	return r
+}
+
+// refusedPolicy is why a Gateway does not speak TLS to the chat servers; "" if none says
+// so. Not every controller answers for a policy.
+func refusedPolicy(p *gatewayv1.BackendTLSPolicy) string {
+	if p == nil {
+		return ""
+	}
+	for _, ancestor := range p.Status.Ancestors {
+		for _, cond := range ancestor.Conditions {
+			if cond.Status == metav1.ConditionFalse && cond.ObservedGeneration == p.Generation &&
+				(cond.Type == string(gatewayv1.PolicyConditionAccepted) || cond.Type == string(gatewayv1.BackendTLSPolicyConditionResolvedRefs)) {
+				return "Gateway " + string(ancestor.AncestorRef.Name) + " refuses it: " + cond.Message
+			}
+		}
+	}
+	return ""
 }
 
 func autoscalingActive(c *v1alpha1.ChatCluster, o Observed) metav1.Condition {

@@ -55,8 +55,18 @@ func TestConditions(t *testing.T) {
 		"a certificate is refused":               {func(w world) { w.o.Certificates[0].Live = certificateWith(cmmeta.ConditionFalse, "no such issuer") }, "CertificatesReady", no, "NotIssued", "no such issuer"},
 		"cert-manager sleeps":                    {func(w world) { w.o.Certificates[0].Live = &cmv1.Certificate{} }, "CertificatesReady", no, "NotIssued", "is its controller running"},
 
-		"Redis is not made yet":           {func(w world) { w.o.Redis = nil }, "RedisReady", no, "Creating", "certificate"},
-		"Redis does not answer":           {func(w world) { w.o.Redis.Status.ReadyReplicas = 0 }, "RedisReady", no, "RedisNotReady", "kubectl describe pod acme-redis-0"},
+		"Redis is not made yet": {func(w world) { w.o.Redis = nil }, "RedisReady", no, "Creating", "certificate"},
+		"Redis does not answer": {func(w world) { w.o.Redis.Status.ReadyReplicas = 0 }, "RedisReady", no, "RedisNotReady", "kubectl describe pod acme-redis-0"},
+		"the Gateway refuses to speak TLS inside": {func(w world) {
+			byGateway(w.c)
+			w.o.HTTPRoute = routeWith(yes, "")
+			w.o.BackendTLSPolicy = policyWith(no, "no such ConfigMap")
+		}, "Ready", no, "NotAccepted", "no such ConfigMap"},
+		"the Gateway speaks TLS inside": {func(w world) {
+			byGateway(w.c)
+			w.o.HTTPRoute = routeWith(yes, "")
+			w.o.BackendTLSPolicy = policyWith(yes, "")
+		}, "RoutesReady", yes, "Accepted", ""},
 		"without Redis nobody chats":      {func(w world) { w.o.Redis.Status.ReadyReplicas = 0 }, "Ready", no, "RedisNotReady", "acme-redis-0"},
 		"Redis is replaced":               {func(w world) { w.o.Redis.Status.UpdateRevision = "2" }, "Progressing", yes, "Rolling", "Redis"},
 		"Redis keeps its old certificate": {func(w world) { w.f.RedisNotReloaded = "connection refused" }, "Degraded", yes, "CertificateNotReloaded", "connection refused"},
@@ -189,4 +199,14 @@ func autoscalerWith(state corev1.ConditionStatus, message string) *autoscalingv2
 	return &autoscalingv2.HorizontalPodAutoscaler{Status: autoscalingv2.HorizontalPodAutoscalerStatus{
 		Conditions: []autoscalingv2.HorizontalPodAutoscalerCondition{{Type: autoscalingv2.ScalingActive, Status: state, Message: message}},
 	}}
+}
+
+func policyWith(state metav1.ConditionStatus, message string) *gatewayv1.BackendTLSPolicy {
+	return &gatewayv1.BackendTLSPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "acme-server"},
+		Status: gatewayv1.PolicyStatus{Ancestors: []gatewayv1.PolicyAncestorStatus{{
+			AncestorRef: gatewayv1.ParentReference{Name: "edge"},
+			Conditions:  []metav1.Condition{{Type: "Accepted", Status: state, Message: message}},
+		}}},
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -46,7 +47,13 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 		return c.serversAre(ctx, func(ready int32) bool { return ready > 2 })
 	})
 	t.Logf("under load the third chat pod takes clients after %v", up.Round(time.Second))
+	talk.add(t, 20) // so that each pod has clients, whichever leaves first
 	pause(t, 10*time.Second)
+	before, err := c.spread(t.Context(), "websocket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the pods have the clients %v", before)
 
 	talk.speed(8)
 	down := eventually(t, 5*time.Minute, "the end of the load to bring the number back to 2", func(ctx context.Context) error {
@@ -55,6 +62,9 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 	t.Logf("two chat pods are left %v after the load", down.Round(time.Second))
 	talk.everyoneHears(t, time.Minute)
 	talk.finish(t)
+	if talk.breaks()[websocket.StatusServiceRestart] == 0 {
+		t.Errorf("no client was on the pod that left (%v): this test has shown nothing", talk.breaks())
+	}
 	if spread, err := c.spread(t.Context(), "websocket"); err != nil || sum(spread) != len(talk.members) {
 		t.Errorf("in the end the pods have the clients %v (%v); there are %d", spread, err, len(talk.members))
 	}

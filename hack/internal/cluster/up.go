@@ -26,8 +26,7 @@ func (c Cluster) UpSteps() []progress.Step {
 	steps = append(steps, c.Cache.Steps(build.All)...)
 	return append(steps,
 		progress.Step{Name: "network", Do: plain(c.prepare)},
-		progress.Step{Name: "API server, containerd", Do: plain(c.startBase)},
-		progress.Step{Name: "node, images, add-ons", Do: plain(c.startRest)},
+		progress.Step{Name: "control plane and node", Do: plain(c.start)},
 		progress.Step{Name: "add-ons ready", Do: plain(c.awaitAddons)},
 	)
 }
@@ -65,34 +64,31 @@ func (c Cluster) prepare(ctx context.Context) error {
 	return c.publish()
 }
 
-func (c Cluster) startBase(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return c.startAPI(ctx) })
-	group.Go(func() error { return c.startContainerd(ctx) })
-	return group.Wait()
-}
-
-func (c Cluster) startRest(ctx context.Context) error {
+// start starts everything, each part as soon as those that it needs are there.
+func (c Cluster) start(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
-	loaded := make(chan struct{})
+	runtime, images := make(chan struct{}), make(chan struct{})
 	group.Go(func() error {
-		defer close(loaded)
-		return c.loadOwnImages(gctx)
+		if err := c.startContainerd(gctx); err != nil {
+			return err
+		}
+		close(runtime)
+		if err := c.loadOwnImages(gctx); err != nil {
+			return err
+		}
+		close(images)
+		return nil
 	})
 	group.Go(func() error {
-		if err := c.startControllers(gctx); err != nil {
-			return err
-		}
-		if err := c.startNode(gctx); err != nil {
-			return err
-		}
-		if err := c.installCRDs(gctx); err != nil {
-			return err
-		}
-		// A pod that wants an image which is not there fails: nobody could pull
-		// it, and the kubelet would be slow to look again.
-		<-loaded
-		return c.installAddons(gctx)
+		return inOrder(gctx,
+			c.startAPI,
+			c.startControllers,
+			after(runtime, c.startNode),
+			c.installCRDs,
+			// A pod that wants an image which is not there fails: nobody could
+			// pull it, and the kubelet would be slow to look again.
+			after(images, c.installAddons),
+		)
 	})
 	if err := group.Wait(); err != nil {
 		return err
@@ -102,6 +98,27 @@ func (c Cluster) startRest(ctx context.Context) error {
 		return err
 	}
 	return writeFile(identityFile(), []byte(identity), 0o644)
+}
+
+func inOrder(ctx context.Context, parts ...func(context.Context) error) error {
+	for _, start := range parts {
+		if err := start(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// after makes something wait until the other thing is there.
+func after(there <-chan struct{}, start func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		select {
+		case <-there:
+			return start(ctx)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 // identityFile is written when a cluster has come up whole.

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -161,24 +162,31 @@ func archive(files map[string]string, directories []string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	targets := make([]string, 0, len(files))
-	for t := range files {
-		targets = append(targets, t)
-	}
-	slices.Sort(targets)
-	for _, target := range targets {
-		data, err := os.ReadFile(files[target])
-		if err != nil {
-			return nil, err
-		}
-		if err := w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(target, "/"), Mode: 0o755, Size: int64(len(data))}); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(data); err != nil {
+	for _, target := range slices.Sorted(maps.Keys(files)) {
+		if err := addFile(w, &buf, target, files[target]); err != nil {
 			return nil, err
 		}
 	}
 	return buf.Bytes(), w.Close()
+}
+
+func addFile(w *tar.Writer, buf *bytes.Buffer, target, source string) error {
+	f, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	const blocks = 4 << 10              // headers and padding
+	buf.Grow(int(info.Size()) + blocks) // programs are large: growing on the way would copy them several times
+	if err := w.WriteHeader(&tar.Header{Name: strings.TrimPrefix(target, "/"), Mode: 0o755, Size: info.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // nameAnnotation is where containerd looks for the name of an imported image.
@@ -225,7 +233,6 @@ func (i Image) Write(out io.Writer) error {
 		_, err := w.Write(data)
 		return err
 	}
-	blob := func(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
 	if err := write("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return err
 	}
@@ -243,21 +250,33 @@ func (i Image) Write(out io.Writer) error {
 		return err
 	}
 	for _, l := range layers {
-		h, err := l.Digest()
-		if err != nil {
-			return err
-		}
-		r, err := l.Compressed()
-		if err != nil {
-			return err
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			return err
-		}
-		if err := write(blob(h), data); err != nil {
+		if err := writeLayer(w, l); err != nil {
 			return err
 		}
 	}
 	return w.Close()
 }
+
+func writeLayer(w *tar.Writer, l v1.Layer) error {
+	digest, err := l.Digest()
+	if err != nil {
+		return err
+	}
+	size, err := l.Size()
+	if err != nil {
+		return err
+	}
+	data, err := l.Compressed()
+	if err != nil {
+		return err
+	}
+	defer data.Close()
+	if err := w.WriteHeader(&tar.Header{Name: blob(digest), Mode: 0o644, Size: size}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, data)
+	return err
+}
+
+// blob is the path of a blob in the layout.
+func blob(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }
