@@ -82,7 +82,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.ChatCluster{}).
 		Named("chatcluster").
-		WithOptions(controller.Options{MaxConcurrentReconciles: max(1, r.Concurrency)}).
+		WithOptions(controller.Options{
+			MaxConcurrentReconciles: max(1, r.Concurrency),
+			// A cache that cannot be filled, as for a kind that is forbidden, must not hold a worker for ever.
+			ReconciliationTimeout: time.Minute,
+		}).
 		WatchesRawSource(source.Channel(secrets.changed, &handler.EnqueueRequestForObject{})).
 		Build(r)
 	if err != nil {
