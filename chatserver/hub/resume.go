@@ -1,0 +1,205 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/store"
+)
+
+// joining is how a client comes into a room.
+type joining struct {
+	id        string          // of the request, for the answer
+	from      *store.Position // what the client saw last; nil: it starts with what is said from now on
+	fromStart bool            // the client wants all that the log has
+	quiet     bool            // the client did not ask and gets no answer
+}
+
+func (j joining) answer(c *Client, e protocol.Event) {
+	if !j.quiet {
+		e.ID = j.id
+		c.Event(e)
+	}
+}
+
+// errLeftBehind ends a resume whose messages left the log while they were being
+// sent: the client comes back and is told that it cannot continue.
+var errLeftBehind = errors.New("the room's log moved on faster than the client read")
+
+// join makes c a member. With a position everything after it comes first, all
+// of it, and the answer says so; or the answer says that it is lost.
+func (r *room) join(ctx context.Context, c *Client, how joining) error {
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		return fmt.Errorf("open room %s: %w", r.name, context.Cause(ctx))
+	}
+	if how.from != nil {
+		if err := r.waitFor(ctx, *how.from); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	if how.fromStart {
+		how.from = &store.Position{Epoch: r.epoch}
+	}
+	if how.from == nil || r.byOwner[c] != nil {
+		how.answer(c, r.joined(r.last, nil))
+		r.add(c)
+		r.mu.Unlock()
+		return nil
+	}
+	r.mu.Unlock()
+	return r.resume(ctx, c, how, *how.from)
+}
+
+// resume gives c what was said after a position, from the log in pages and at
+// the client's pace, until the rest is in memory; then c becomes a member.
+func (r *room) resume(ctx context.Context, c *Client, how joining, at store.Position) error {
+	done, upTo := r.resumeFromMemory(c, how, at, true)
+	if done {
+		r.hub.metrics.resumes.WithLabelValues("memory").Inc()
+		return nil
+	}
+	log, err := r.hub.store.Read(ctx, r.name, at.Offset, resumePage)
+	if err != nil {
+		return err
+	}
+	if !continues(log, at) {
+		r.hub.metrics.resumes.WithLabelValues("lost").Inc()
+		r.joinAnew(c, how)
+		return nil
+	}
+	how.answer(c, protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: at.Epoch, Offset: at.Offset, Recovered: new(true)})
+	if err := r.resumeFromLog(ctx, c, how, at, log, upTo); err != nil {
+		// The client was told that everything follows: only a new connection can make that true.
+		return fmt.Errorf("%w: %w", errLeftBehind, err)
+	}
+	r.hub.metrics.resumes.WithLabelValues("log").Inc()
+	return nil
+}
+
+// continues says whether a part of the log follows a position without a gap.
+func continues(log store.Log, at store.Position) bool {
+	return log.Epoch == at.Epoch && len(log.Entries) > 0 && log.Entries[0].Offset == at.Offset+1
+}
+
+// resumeFromLog queues the entries up to upTo, then what came meanwhile, until
+// the client has caught up with the room.
+func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at store.Position, log store.Log, upTo uint64) error {
+	for {
+		for _, e := range log.Entries {
+			if e.Offset > upTo {
+				break
+			}
+			if err := r.enqueueEntry(ctx, c, at.Epoch, e); err != nil {
+				return err
+			}
+			at.Offset = e.Offset
+		}
+		var done bool
+		if done, upTo = r.resumeFromMemory(c, how, at, false); done {
+			return nil
+		}
+		if err := c.waitForRoom(ctx); err != nil {
+			return err
+		}
+		var err error
+		if log, err = r.hub.store.Read(ctx, r.name, at.Offset, resumePage); err != nil {
+			return err
+		}
+		if !continues(log, at) {
+			return errors.New("messages left the log while they were being sent")
+		}
+	}
+}
+
+// enqueueEntry queues a log entry once the client has room for it. An entry that
+// is not ours is left out, as it is for everybody.
+func (r *room) enqueueEntry(ctx context.Context, c *Client, epoch string, e store.Entry) error {
+	rec, err := decodeRecord(e.Payload)
+	if err != nil {
+		return nil //nolint:nilerr // append has reported it when the entry was new
+	}
+	if err := c.waitForRoom(ctx); err != nil {
+		return err
+	}
+	c.enqueue(newFrame(rec.event(r.name, epoch, e.Offset)))
+	return nil
+}
+
+// resumePage is how many entries a resume reads from the log at once.
+const resumePage = 100
+
+// resumeFromMemory finishes a resume if what is missing is at hand and fits the
+// client's queue, or if it is lost for good. Otherwise it tells how far the log
+// may be read: what comes after that is not this room's to deliver yet.
+func (r *room) resumeFromMemory(c *Client, how joining, at store.Position, first bool) (done bool, upTo uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at.Epoch != r.epoch || at.Offset > r.last {
+		how.answer(c, r.joined(r.last, new(false)))
+		r.add(c)
+		return true, 0
+	}
+	if at.Offset+1 < r.oldest {
+		return false, r.last
+	}
+	missing := make([]*Frame, 0, r.last-at.Offset)
+	for offset := at.Offset + 1; offset <= r.last; offset++ {
+		if f := r.recent[offset%recentFrames]; f != nil {
+			missing = append(missing, f)
+		}
+	}
+	if len(missing) > 0 && !c.hasRoomFor(missing) {
+		return false, r.last
+	}
+	if first {
+		how.answer(c, r.joined(at.Offset, new(true)))
+	}
+	for _, f := range missing {
+		c.enqueue(f)
+	}
+	r.add(c)
+	return true, 0
+}
+
+// joinAnew makes c a member that missed something for good.
+func (r *room) joinAnew(c *Client, how joining) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	how.answer(c, r.joined(r.last, new(false)))
+	r.add(c)
+}
+
+// waitFor has the room read its log when a client has seen more than the room
+// has: the client comes from a server that was faster.
+func (r *room) waitFor(ctx context.Context, p store.Position) error {
+	r.mu.Lock()
+	ahead := p.Epoch != r.epoch || p.Offset > r.last
+	r.mu.Unlock()
+	if !ahead {
+		return nil
+	}
+	head, err := r.hub.store.Head(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	if head.Epoch != p.Epoch || head.Offset < p.Offset {
+		return nil // the log does not have it either: it is lost
+	}
+	select {
+	case <-r.catchUp():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("catch up with room %s: %w", r.name, context.Cause(ctx))
+	}
+}
+
+// joined is the event for a new member: the messages after offset follow.
+// Callers hold r.mu.
+func (r *room) joined(offset uint64, recovered *bool) protocol.Event {
+	return protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: r.epoch, Offset: offset, Recovered: recovered}
+}
