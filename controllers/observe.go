@@ -105,6 +105,7 @@ func (p *pass) input() resources.Input {
 		Observed: resources.Observed{
 			Server:       find[appsv1.Deployment](p.observed, resources.KindDeployment, "-server"),
 			Redis:        find[appsv1.StatefulSet](p.observed, resources.KindStatefulSet, "-redis"),
+			Certificates: p.observed.certificates(),
 			CA:           p.observed.secret("-ca"),
 			PublicTLS:    p.observed.secret("-tls"),
 			ServerTLS:    p.observed.secret("-server-tls"),
@@ -113,6 +114,18 @@ func (p *pass) input() resources.Input {
 			UsersHash:    p.usersHash,
 		},
 	}
+}
+
+// certificateSuffixes are what the names of Certificates have after the ChatCluster's.
+var certificateSuffixes = []string{"-ca", "-redis", "-server", ""}
+
+// certificates are by suffix; nil where there is none.
+func (o observation) certificates() map[string]*cmv1.Certificate {
+	found := make(map[string]*cmv1.Certificate, len(certificateSuffixes))
+	for _, suffix := range certificateSuffixes {
+		found[suffix] = find[cmv1.Certificate](o, resources.KindCertificate, suffix)
+	}
+	return found
 }
 
 func (o observation) secret(suffix string) *corev1.Secret {
@@ -134,10 +147,10 @@ func (o observation) status(in resources.Input) status.Observed {
 		UpdateAvailable:    resources.UpdateAvailable(in),
 		ServerWaitsFor:     resources.ServerWaits(in),
 	}
-	for _, suffix := range []string{"-ca", "-redis", "-server", ""} {
+	for _, suffix := range certificateSuffixes {
 		s.Certificates = append(s.Certificates, status.Certificate{
 			Name: in.Cluster.Name + suffix,
-			Live: find[cmv1.Certificate](o, resources.KindCertificate, suffix),
+			Live: in.Observed.Certificates[suffix],
 		})
 	}
 	return s

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 )
 
 // The chain: a self-signed Issuer signs the certificate authority of this cluster, whose
@@ -74,17 +75,28 @@ func PublicCertificate(in Input) Object {
 }
 
 // CertificateSecretOwner makes the Secret of a certificate, which is cert-manager's, go
-// with the ChatCluster. The uid keeps this from making a Secret of that name, should it
+// with the ChatCluster, and not before its Certificate has gone: cert-manager makes a
+// Secret anew whose Certificate is still there, and that one nobody would delete. An
+// object with two owners stays until both are gone, so a Certificate deleted by mistake
+// takes no key with it. The uid keeps this from making a Secret of that name, should it
 // have gone since it was seen.
-func CertificateSecretOwner(secret func(Observed) *corev1.Secret) func(Input) Object {
+func CertificateSecretOwner(certificate string, secret func(Observed) *corev1.Secret) func(Input) Object {
 	return func(in Input) Object {
 		live := secret(in.Observed)
 		if live == nil {
 			return nil
 		}
+		owners := []*metav1ac.OwnerReferenceApplyConfiguration{in.owner().WithController(false)}
+		if cert := in.Observed.Certificates[certificate]; cert != nil {
+			owners = append(owners, metav1ac.OwnerReference().
+				WithAPIVersion(cmapi.SchemeGroupVersion.String()).
+				WithKind(cmapi.CertificateKind).
+				WithName(cert.Name).
+				WithUID(cert.UID))
+		}
 		return corev1ac.Secret(live.Name, live.Namespace).
 			WithUID(live.UID).
-			WithOwnerReferences(in.owner().WithController(false))
+			WithOwnerReferences(owners...)
 	}
 }
 

@@ -5,6 +5,7 @@
 package resources
 
 import (
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +35,8 @@ type Input struct {
 type Observed struct {
 	Server *appsv1.Deployment
 	Redis  *appsv1.StatefulSet
+	// Certificates by what their names have after that of the ChatCluster.
+	Certificates map[string]*cmapi.Certificate
 	// Secrets that cert-manager writes.
 	CA        *corev1.Secret
 	PublicTLS *corev1.Secret

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/defaulting"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 
 	"github.com/chatcluster/chatcluster/api/v1alpha1"
@@ -117,11 +119,17 @@ func inputFor(t *testing.T, spec string) Input {
 			Data:       map[string][]byte{"ca.crt": []byte("the authority")},
 		}
 	}
+	certificate := func(name string) *cmapi.Certificate {
+		return &cmapi.Certificate{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "chat", UID: types.UID(name + "-uid")}}
+	}
 	return Input{
 		Cluster:     &c,
 		Settings:    Settings{ServerImage: "chatcluster/chatserver:1", RedisImage: "redis:1", Namespace: "chatcluster-system"},
 		Credentials: Credentials{RedisPassword: "p", OperatorPassword: "o", CurrentKey: "k", TokenKeys: map[string]string{"k": "secret"}},
 		Observed: Observed{
+			Certificates: map[string]*cmapi.Certificate{
+				"-ca": certificate("acme-ca"), "-redis": certificate("acme-redis"), "-server": certificate("acme-server"), "": certificate("acme"),
+			},
 			CA: secret("acme-ca"), PublicTLS: secret("acme-tls"), ServerTLS: secret("acme-server-tls"), RedisTLS: secret("acme-redis-tls"),
 			UsersHash: usersHash(&c),
 		},

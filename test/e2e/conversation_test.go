@@ -68,11 +68,12 @@ type heard struct {
 func (c *chat) converse(t *testing.T, n int, messagesPerSecond float64) *conversation {
 	t.Helper()
 	c.talks++
-	talk := &conversation{chat: c, number: c.talks, began: time.Now()}
+	talk := &conversation{chat: c, number: c.talks}
 	talk.life, talk.stop = context.WithCancel(context.Background())
 	t.Cleanup(talk.close)
 	talk.pause.Store(int64(float64(n) / messagesPerSecond * float64(time.Second)))
 	talk.add(t, n)
+	talk.began = time.Now()
 	return talk
 }
 
