@@ -59,7 +59,7 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 	down := eventually(t, 5*time.Minute, "the end of the load to bring the number back to 2", func(ctx context.Context) error {
 		return c.serversAre(ctx, func(ready int32) bool { return ready == 2 })
 	})
-	t.Logf("two chat pods are left %v after the load", down.Round(time.Second))
+	t.Logf("two chat pods are left, and the others gone, %v after the load", down.Round(time.Second))
 	talk.everyoneHears(t, time.Minute)
 	talk.finish(t)
 	if talk.breaks()[websocket.StatusServiceRestart] == 0 {
@@ -88,13 +88,19 @@ func (c *chat) autoscalerWants(ctx context.Context, n int32) error {
 	return errors.New("it has measured nothing yet")
 }
 
+// serversAre says whether there are enough chat pods, all ready and none on its
+// way out.
 func (c *chat) serversAre(ctx context.Context, enough func(ready int32) bool) error {
 	cc, err := c.get(ctx)
 	if err != nil {
 		return err
 	}
-	if cc.Status.Replicas != cc.Status.ReadyReplicas || !enough(cc.Status.ReadyReplicas) {
-		return fmt.Errorf("there are %d chat pods, %d of them ready", cc.Status.Replicas, cc.Status.ReadyReplicas)
+	pods, err := c.pods(ctx, "server")
+	if err != nil {
+		return err
+	}
+	if ready := cc.Status.ReadyReplicas; ready != cc.Status.Replicas || len(pods) != int(ready) || !enough(ready) {
+		return fmt.Errorf("there are %d chat pods; %d are to stay and %d of them ready", len(pods), cc.Status.Replicas, ready)
 	}
 	return nil
 }
