@@ -158,12 +158,39 @@ func eventually(t *testing.T, limit time.Duration, what string, ask func(context
 }
 
 func TestMain(m *testing.M) {
+	if err := clearLeftovers(); err != nil {
+		fmt.Fprintln(os.Stderr, "FAIL:", err)
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := allNamespacesGone(); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// clearLeftovers deletes the namespaces of a run that was cut off.
+func clearLeftovers() error {
+	if os.Getenv(envKubeconfig) == "" {
+		return nil
+	}
+	c, err := connect()
+	if err != nil {
+		return nil //nolint:nilerr // every test says so
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var list corev1.NamespaceList
+	if err := c.List(ctx, &list, client.HasLabels{namespaceLabel}); err != nil {
+		return fmt.Errorf("list the namespaces of earlier runs: %w", err)
+	}
+	for i := range list.Items {
+		if err := client.IgnoreNotFound(c.Delete(ctx, &list.Items[i])); err != nil {
+			return fmt.Errorf("delete what an earlier run left: %w", err)
+		}
+	}
+	return nil
 }
 
 // allNamespacesGone waits for the namespaces that the tests deleted: one that
