@@ -70,6 +70,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.WarningHandler = rest.NoWarnings{} // the tests look at every kind, deprecated ones too
 	config.QPS = -1 // tests that poll shall not wait for themselves
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
