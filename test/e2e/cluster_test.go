@@ -71,7 +71,7 @@ var connect = sync.OnceValues(func() (*cluster, error) {
 		return nil, err
 	}
 	config.WarningHandler = rest.NoWarnings{} // the tests look at every kind, deprecated ones too
-	config.QPS = -1 // tests that poll shall not wait for themselves
+	config.QPS = -1                           // tests that poll shall not wait for themselves
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
 		clientgoscheme.AddToScheme, v1alpha1.AddToScheme, cmapi.AddToScheme, gatewayv1.Install,
