@@ -19,6 +19,9 @@ type Config struct {
 	LineListen  string // line protocol; empty: none
 	AdminListen string // probes and metrics, plain HTTP; empty: none
 
+	Plaintext        bool // HTTP instead of HTTPS, on a loopback address
+	PlaintextExposed bool // and on any other
+
 	Redis   Redis
 	TLS     KeyFiles // of the HTTPS listener
 	LineTLS KeyFiles // of the line listener; empty: the same
@@ -75,7 +78,9 @@ func (c *Config) validate() error {
 		return errors.New("the node id is empty: set --node-id to something that no other server has")
 	case c.Listen == "":
 		return errors.New("there is no address to listen on: set --listen")
-	case !c.Dev && (c.TLS.Cert == "" || c.TLS.Key == ""):
+	case c.PlaintextExposed && !c.Plaintext:
+		return errors.New("--plaintext-exposed does nothing without --plaintext: set both or neither")
+	case !c.Dev && c.needsCertificate() && (c.TLS.Cert == "" || c.TLS.Key == ""):
 		return errors.New("there is no certificate: set --tls-cert-file and --tls-key-file, or try --dev")
 	case (c.LineTLS.Cert == "") != (c.LineTLS.Key == ""):
 		return errors.New("--line-tls-cert-file and --line-tls-key-file go together: set both or neither")
@@ -88,4 +93,9 @@ func (c *Config) validate() error {
 		return fmt.Errorf("--duplicate-login is reject, replace or allow, not %q", c.DuplicateLogin)
 	}
 	return nil
+}
+
+// needsCertificate says whether something is served that takes the certificate of HTTPS.
+func (c *Config) needsCertificate() bool {
+	return !c.Plaintext || c.LineListen != "" && c.LineTLS.Cert == ""
 }

@@ -76,8 +76,11 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	s.metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		buildInfo(c.Version, c.NodeID), expiry("https", s.tls))
-	if s.lineTLS != s.tls {
+		buildInfo(c.Version, c.NodeID))
+	if !c.Plaintext {
+		s.metrics.MustRegister(expiry("https", s.tls))
+	}
+	if s.lineTLS != s.tls || c.Plaintext && s.line != nil {
 		s.metrics.MustRegister(expiry("line", s.lineTLS))
 	}
 	return s, nil
@@ -133,6 +136,23 @@ func (s *Server) listen() error {
 		}
 		*l.into = ln
 	}
+	return s.guardPlaintext()
+}
+
+// guardPlaintext refuses to offer passwords and messages to the network unencrypted. It
+// looks at the address that was bound: a name can stand for any.
+func (s *Server) guardPlaintext() error {
+	if !s.config.Plaintext {
+		return nil
+	}
+	bound, ok := s.https.Addr().(*net.TCPAddr)
+	if ok && bound.IP.IsLoopback() {
+		return nil
+	}
+	if !s.config.PlaintextExposed {
+		return fmt.Errorf("--plaintext on %s would let other machines see passwords and messages: listen on 127.0.0.1, or set --plaintext-exposed if the network between is trusted", s.https.Addr())
+	}
+	s.log.Warn("serving without TLS where other machines can reach it: whoever is on the way reads passwords and messages", "address", s.Addr())
 	return nil
 }
 
@@ -225,7 +245,12 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 		return err
 	}
 	s.chat.Store(c)
-	g.Go(func() error { return c.web.Serve(s.https, s.tls.config()) })
+	g.Go(func() error {
+		if s.config.Plaintext {
+			return c.web.ServePlaintext(s.https)
+		}
+		return c.web.Serve(s.https, s.tls.config())
+	})
 	if s.line != nil {
 		g.Go(func() error { return c.line.Serve(s.line, s.lineTLS.config()) })
 	}

@@ -101,12 +101,19 @@ func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
 	config = config.Clone()
 	config.NextProtos = []string{"http/1.1"}
 	config.DynamicRecordSizingDisabled = true // fan-out writes are small or long: no use in short first records
+	return s.serve(tls.NewListener(s.counted(ln), config))
+}
+
+// ServePlaintext is Serve without TLS, for what ends TLS on the same machine.
+func (s *Server) ServePlaintext(ln net.Listener) error { return s.serve(s.counted(ln)) }
+
+func (s *Server) serve(ln net.Listener) error {
 	go s.watchdog.Run(s.ctx)
-	err := s.http.Serve(tls.NewListener(s.counted(ln), config))
+	err := s.http.Serve(ln)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("serve HTTPS on %s: %w", ln.Addr(), err)
+	return fmt.Errorf("serve HTTP on %s: %w", ln.Addr(), err)
 }
 
 // Shutdown stops accepting and lets the requests under way finish, WebSockets

@@ -37,6 +37,9 @@ type flags struct {
 	LineListen  string `help:"Address of the TLS line protocol; empty for none." default:"127.0.0.1:1222" group:"Listeners"`
 	AdminListen string `help:"Address of /healthz, /readyz and /metrics, in plain HTTP; empty for none. Keep it from strangers." default:"127.0.0.1:9090" group:"Listeners"`
 
+	Plaintext        bool `help:"Serve HTTP and WebSocket without TLS, for a proxy on this machine that ends it. Refused on any but a loopback address." group:"Listeners"`
+	PlaintextExposed bool `help:"Allow --plaintext on every address: whoever is on the way to it reads passwords, tokens and messages." group:"Listeners"`
+
 	Redis             []string `help:"URL of Redis; rediss:// for TLS. Several are the seeds of a Redis Cluster, as is one with ?cluster=true. Without any: redis://127.0.0.1:6379." placeholder:"URL" group:"Redis"`
 	RedisUsernameFile string   `help:"File with the user name for Redis." placeholder:"FILE" group:"Redis"`
 	RedisPasswordFile string   `help:"File with the password for Redis." placeholder:"FILE" group:"Redis"`
@@ -83,6 +86,7 @@ func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
 	return chatserver.Config{
 		Version: version, NodeID: node,
 		Listen: f.Listen, LineListen: f.LineListen, AdminListen: f.AdminListen,
+		Plaintext: f.Plaintext, PlaintextExposed: f.PlaintextExposed,
 		Redis:          chatserver.Redis{URLs: redis, UsernameFile: f.RedisUsernameFile, PasswordFile: f.RedisPasswordFile, CAFile: f.RedisCAFile},
 		TLS:            chatserver.KeyFiles{Cert: f.TLSCertFile, Key: f.TLSKeyFile},
 		LineTLS:        chatserver.KeyFiles{Cert: f.LineTLSCertFile, Key: f.LineTLSKeyFile},
