@@ -54,24 +54,29 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 	addresses := address.NewLimits(st, address.Options{
 		TrustedProxies:    proxies,
 		RequestsPerHour:   s.config.RequestsPerHour,
+		AuthPerMinute:     s.config.AuthPerMinute,
+		APIPerMinute:      s.config.APIPerMinute,
 		ConnectionsAtOnce: s.config.ConnectionsPerAddress,
 	}, s.log)
+	policy, _ := s.config.policy()
 	h := hub.New(hub.Config{
 		Server:          s.config.NodeID,
 		MaxMessageBytes: s.config.MaxMessageBytes,
 		MessagesPer10s:  s.config.MessagesPer10s,
-		Policy:          policies[s.config.DuplicateLogin],
+		Policy:          policy,
 		DrainWindow:     s.config.DrainWindow,
 		Log:             s.log,
 		Registerer:      s.metrics,
 	}, st, relay.New(st.Client(), s.config.NodeID, s.log))
-	accounts := &account.Accounts{
-		Store: st,
+	accounts := account.New(account.Config{
+		Store: st, Hub: h,
 		// A password costs a core some 60 ms: one core less than all may be busy with them.
 		Passwords: auth.NewPasswords(bcrypt.DefaultCost, max(1, runtime.GOMAXPROCS(0)-1)),
-		Tokens:    auth.NewTokens(s.keys, s.config.ClusterID, s.config.AccessTokenTTL),
+		Tokens:    auth.NewTokens(s.keys, s.config.ClusterID),
 		Open:      s.config.RegistrationOpen,
-	}
+		AccessTTL: s.config.AccessTokenTTL, PlainTTL: s.config.PlainTokenTTL, RefreshTTL: s.config.RefreshTokenTTL,
+		Guesses: s.config.LoginAttemptsPerHour,
+	})
 	w, err := web.New(web.Config{
 		Accounts: accounts, Hub: h, Addresses: addresses,
 		Origins:         s.config.AllowedOrigins,

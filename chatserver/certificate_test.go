@@ -72,23 +72,3 @@ func TestCertificateThatDoesNotFitItsKeyIsNotServed(t *testing.T) {
 		t.Errorf("certificate %s is served, want the new one, %s", got, second)
 	}
 }
-
-func TestUsersFileIsRead(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(file, []byte("# people\nalice:pass:word\n\nbob:$2a$10$abc\r\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	seeds, err := readSeeds(file)
-	if err != nil || len(seeds) != 2 || seeds[0] != (seed{"alice", "pass:word"}) || seeds[1] != (seed{"bob", "$2a$10$abc"}) {
-		t.Errorf("got %v, %v", seeds, err)
-	}
-	for _, bad := range []string{"alice", "alice:", "no such name:x"} {
-		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := readSeeds(file); err == nil {
-			t.Errorf("%q was taken for an account", bad)
-		}
-	}
-}

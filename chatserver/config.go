@@ -26,11 +26,14 @@ type Config struct {
 	TLS     KeyFiles // of the HTTPS listener
 	LineTLS KeyFiles // of the line listener; empty: the same
 
-	TokenKeysDir   string        // one file a signing key; empty: a random key, for one server alone
-	ClusterID      string        // tokens of other clusters are refused
-	AccessTokenTTL time.Duration // how long a token is good for
+	TokenKeysDir    string        // one file a signing key; empty: a random key, for one server alone
+	ClusterID       string        // tokens of other clusters are refused
+	AccessTokenTTL  time.Duration // how long a token is good for that can be refreshed
+	PlainTokenTTL   time.Duration // and one of POST /login, whose clients may not know how
+	RefreshTokenTTL time.Duration // how long a session lives that is not refreshed
 
 	DuplicateLogin   string // reject, replace or allow
+	MaxSessions      int    // that a user may have online, if several are allowed; 0: no limit
 	RegistrationOpen bool
 	UsersFile        string // accounts to make at start; see seed
 	DemoUsers        bool
@@ -41,7 +44,10 @@ type Config struct {
 	MaxMessageBytes int
 	MessagesPer10s  int // a connection; 0: no limit
 
-	RequestsPerHour       int // an address, all servers together; 0: no limit
+	RequestsPerHour       int // an address, all servers together; 0: no limit, here and below
+	AuthPerMinute         int // calls of /api about passwords, an address
+	APIPerMinute          int // other calls of /api, an address
+	LoginAttemptsPerHour  int // wrong passwords, an account
 	ConnectionsPerAddress int // on this server; 0: no limit
 	TrustedProxies        []string
 	AllowedOrigins        []string
@@ -65,10 +71,17 @@ type Redis struct {
 // KeyFiles are a certificate and its private key, as PEM files.
 type KeyFiles struct{ Cert, Key string }
 
-var policies = map[string]store.Policy{
-	"reject":  store.Reject,
-	"replace": store.Replace,
-	"allow":   store.Allow,
+// policy is what DuplicateLogin and MaxSessions mean; ok is false if they mean nothing.
+func (c *Config) policy() (p store.Policy, ok bool) {
+	switch c.DuplicateLogin {
+	case "reject":
+		return store.Reject, true
+	case "replace":
+		return store.Replace, true
+	case "allow":
+		return store.AllowMost(c.MaxSessions), true
+	}
+	return store.Policy{}, false
 }
 
 // validate says what cannot work before anything is started.
@@ -89,8 +102,12 @@ func (c *Config) validate() error {
 	case c.MaxMessageBytes <= 0:
 		return fmt.Errorf("a message of at most %d bytes says nothing: set --max-message-bytes to 1 or more", c.MaxMessageBytes)
 	}
-	if _, known := policies[c.DuplicateLogin]; !known {
+	if _, known := c.policy(); !known {
 		return fmt.Errorf("--duplicate-login is reject, replace or allow, not %q", c.DuplicateLogin)
+	}
+	if c.AccessTokenTTL <= 0 || c.PlainTokenTTL <= 0 || c.RefreshTokenTTL < max(c.AccessTokenTTL, c.PlainTokenTTL) {
+		// A token of a session that has ended is refused, whatever it says itself.
+		return errors.New("tokens end before they are of use: set --refresh-token-ttl to no less than --access-token-ttl and --plain-token-ttl, and these above 0")
 	}
 	return nil
 }

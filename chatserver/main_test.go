@@ -139,7 +139,7 @@ func start(r *redistest.Redis, name string, flags ...string) (*server, error) {
 		"--listen=127.0.0.1:0", "--line-listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0",
 		"--tls-cert-file=" + filepath.Join(files, "tls.crt"), "--tls-key-file=" + filepath.Join(files, "tls.key"),
 		"--token-keys-dir=" + filepath.Join(files, "keys"),
-		"--messages-per-10s=0", "--requests-per-hour=0", "--history-count=20000", "--drain-window=2s",
+		"--messages-per-10s=0", "--requests-per-hour=0", "--auth-requests-per-minute=0", "--api-requests-per-minute=0", "--history-count=20000", "--drain-window=2s",
 		"--log-level=debug",
 	}
 	for _, url := range r.URLs {

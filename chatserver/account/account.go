@@ -1,5 +1,6 @@
-// Package account registers people and logs them in and out: the one set of
-// rules behind both the HTTP calls and the line protocol. It knows neither.
+// Package account registers people, logs them in and out, and looks after
+// their sessions: the one set of rules behind the HTTP calls, the WebSocket and
+// the line protocol. It knows none of them.
 package account
 
 import (
@@ -9,77 +10,114 @@ import (
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/auth"
+	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
-// What can be wrong, in words for the person who asked.
-var (
-	ErrWrongLogin = errors.New("wrong username or password")
-	ErrTaken      = errors.New("this username is taken")
-	ErrClosed     = errors.New("registration is closed: ask an administrator for an account")
-	ErrLoggedOut  = errors.New("the token's session was ended: log in again")
-)
-
-// InvalidError says why a username or password cannot be one.
-type InvalidError struct{ Reason error }
-
-func (e *InvalidError) Error() string { return e.Reason.Error() }
-func (e *InvalidError) Unwrap() error { return e.Reason }
-
-// Accounts does what its fields allow; all but Open are needed.
-type Accounts struct {
+// Config is what Accounts need; all of it but Open and Guesses is required.
+type Config struct {
 	Store     *store.Store
+	Hub       *hub.Hub // closes the connections of sessions that end, on every server
 	Passwords *auth.Passwords
 	Tokens    *auth.Tokens
 	Open      bool // strangers may register
+
+	AccessTTL  time.Duration // how long a token is good for where its client can refresh it,
+	PlainTTL   time.Duration // where its client may know nothing of that,
+	RefreshTTL time.Duration // and how long a session lives after its last refresh
+	Guesses    int           // wrong passwords for one account in an hour; 0: no limit
 }
+
+// Caller is somebody who has proved who they are, in one of their sessions.
+type Caller struct{ User, Session string }
+
+// Accounts is safe for concurrent use.
+type Accounts struct{ Config }
+
+// New makes Accounts.
+func New(c Config) *Accounts { return &Accounts{c} }
+
+// Proof is that somebody knows the password of an account. It is given by Check
+// and Register only, and is good until the password is changed.
+type Proof struct{ user, hash string }
 
 // Register makes an account. Errors: *InvalidError, ErrTaken, ErrClosed,
 // auth.ErrBusy, or Redis's.
-func (a *Accounts) Register(ctx context.Context, user, password string) error {
+func (a *Accounts) Register(ctx context.Context, user, password string) (Proof, error) {
 	if !a.Open {
-		return ErrClosed
+		return Proof{}, ErrClosed
 	}
 	if err := auth.ValidateUsername(user); err != nil {
-		return &InvalidError{err}
+		return Proof{}, &InvalidError{err}
 	}
 	if err := auth.ValidatePassword(password); err != nil {
-		return &InvalidError{err}
+		return Proof{}, &InvalidError{err}
 	}
 	hash, err := a.Passwords.Hash(ctx, password)
 	if err != nil {
-		return fmt.Errorf("hash the password of %s: %w", user, err)
+		return Proof{}, fmt.Errorf("hash the password of %s: %w", user, err)
 	}
-	return a.create(ctx, user, hash)
+	err = a.Store.CreateUser(ctx, user, hash)
+	if errors.Is(err, store.ErrUserExists) {
+		return Proof{}, ErrTaken
+	}
+	return Proof{user, hash}, err
 }
 
-func (a *Accounts) create(ctx context.Context, user, hash string) error {
-	err := a.Store.CreateUser(ctx, user, hash)
-	if errors.Is(err, store.ErrUserExists) {
-		return ErrTaken
+// ChangePassword has replacement take the place of the caller's password and
+// ends all the caller's other sessions: whoever has the old one is out. Errors:
+// those of a login, *InvalidError.
+func (a *Accounts) ChangePassword(ctx context.Context, who Caller, old, replacement string, from Origin) error {
+	if err := auth.ValidatePassword(replacement); err != nil {
+		return &InvalidError{err}
 	}
-	return err
+	if _, err := a.Check(ctx, who.User, old, from); err != nil {
+		return err
+	}
+	hash, err := a.Passwords.Hash(ctx, replacement)
+	if err != nil {
+		return fmt.Errorf("hash the password of %s: %w", who.User, err)
+	}
+	// First the password: a login with the old one that is under way now is refused.
+	if err := a.Store.SetPassword(ctx, who.User, hash); err != nil {
+		return err
+	}
+	return a.endAll(ctx, who.User, who.Session)
 }
 
 // Check tells whether password is user's. It takes as long for a user that does
 // not exist, so that nobody learns who has an account. Errors: ErrWrongLogin,
-// auth.ErrBusy, or Redis's.
-func (a *Accounts) Check(ctx context.Context, user, password string) error {
+// *GuessesError, auth.ErrBusy, or Redis's.
+func (a *Accounts) Check(ctx context.Context, user, password string, from Origin) (Proof, error) {
 	if auth.ValidateUsername(user) != nil {
-		return a.wrong(ctx, password)
+		return Proof{}, a.wrong(ctx, password)
 	}
-	hash, err := a.Store.PasswordHash(ctx, user)
+	guesses, err := a.mayGuess(ctx, user, from)
+	if err != nil {
+		return Proof{}, err
+	}
+	hash, err := a.verify(ctx, user, password)
+	if errors.Is(err, ErrWrongLogin) {
+		if err := guesses.count(ctx); err != nil {
+			return Proof{}, err
+		}
+	}
+	return Proof{user, hash}, err
+}
+
+func (a *Accounts) verify(ctx context.Context, user, password string) (hash string, err error) {
+	hash, err = a.Store.PasswordHash(ctx, user)
 	switch {
 	case errors.Is(err, store.ErrNoUser):
-		return a.wrong(ctx, password)
+		return "", a.wrong(ctx, password)
 	case err != nil:
-		return err
+		return "", err
 	}
 	err = a.Passwords.Verify(ctx, hash, password)
 	if errors.Is(err, auth.ErrWrongPassword) {
-		return ErrWrongLogin
+		return "", ErrWrongLogin
 	}
-	return err
+	return hash, err
 }
 
 func (a *Accounts) wrong(ctx context.Context, password string) error {
@@ -87,44 +125,4 @@ func (a *Accounts) wrong(ctx context.Context, password string) error {
 		return err
 	}
 	return ErrWrongLogin
-}
-
-// Issue opens a session for user, whose password was checked, and makes the
-// token that proves it.
-func (a *Accounts) Issue(ctx context.Context, user string) (token string, c auth.Claims, err error) {
-	token, c, err = a.Tokens.Issue(user)
-	if err != nil {
-		return "", auth.Claims{}, fmt.Errorf("make a token for %s: %w", user, err)
-	}
-	if err := a.Store.AddLogin(ctx, user, c.Session, c.Expires); err != nil {
-		return "", auth.Claims{}, fmt.Errorf("keep the session of %s: %w", user, err)
-	}
-	return token, c, nil
-}
-
-// OpenSession opens a session that has no token: that of a connection which
-// lives no longer than life.
-func (a *Accounts) OpenSession(ctx context.Context, user, session string, life time.Duration) error {
-	if err := a.Store.AddLogin(ctx, user, session, time.Now().Add(life)); err != nil {
-		return fmt.Errorf("keep the session of %s: %w", user, err)
-	}
-	return nil
-}
-
-// Authenticate reads a token and makes sure that its session was not ended.
-// Errors: auth.ErrExpired, auth.ErrWrongCluster, auth.ErrInvalid, ErrLoggedOut,
-// or Redis's.
-func (a *Accounts) Authenticate(ctx context.Context, token string) (auth.Claims, error) {
-	c, err := a.Tokens.Parse(token)
-	if err != nil {
-		return auth.Claims{}, err
-	}
-	valid, err := a.Store.LoginValid(ctx, c.User, c.Session)
-	if err != nil {
-		return auth.Claims{}, fmt.Errorf("look up the session of %s: %w", c.User, err)
-	}
-	if !valid {
-		return auth.Claims{}, ErrLoggedOut
-	}
-	return c, nil
 }

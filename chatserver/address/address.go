@@ -1,6 +1,6 @@
 // Package address decides who a request or connection comes from, and how much
-// one address may ask for: requests an hour, counted for all servers together,
-// and connections, counted on this one.
+// one address may ask for: requests, counted for all servers together, and
+// connections, counted on this one.
 package address
 
 import (
@@ -22,8 +22,8 @@ type Limits struct {
 	counters    *store.Store
 	log         *slog.Logger
 	proxies     []netip.Prefix
-	requests    int // an hour, an address
-	connections int // at once, an address, on this server
+	requests    map[Limit]int // in its window, an address
+	connections int           // at once, an address, on this server
 
 	mu   sync.Mutex
 	open map[netip.Addr]int // connections; an address without any has no entry
@@ -32,8 +32,29 @@ type Limits struct {
 // Options are the limits to keep.
 type Options struct {
 	TrustedProxies    []netip.Prefix // their X-Forwarded-For is believed, and they themselves are not limited
-	RequestsPerHour   int
+	RequestsPerHour   int            // of the limit Plain
+	AuthPerMinute     int            // of the limit Auth
+	APIPerMinute      int            // of the limit API
 	ConnectionsAtOnce int
+}
+
+// Limit is one of the counts that are kept of an address's requests. Each is for
+// the calls of one kind of client, which count in no other: a client of one
+// kind never meets the limit that another kind was written for.
+type Limit string
+
+// The limits.
+const (
+	Plain Limit = "requests" // register, login and logout of plain clients and terminals, an hour
+	Auth  Limit = "auth"     // calls of /api that cost a password hash, a minute
+	API   Limit = "api"      // all other calls of /api, a minute
+)
+
+func (l Limit) window() time.Duration {
+	if l == Plain {
+		return time.Hour
+	}
+	return time.Minute
 }
 
 // NewLimits counts requests in counters.
@@ -42,7 +63,7 @@ func NewLimits(counters *store.Store, o Options, log *slog.Logger) *Limits {
 		counters:    counters,
 		log:         log,
 		proxies:     o.TrustedProxies,
-		requests:    o.RequestsPerHour,
+		requests:    map[Limit]int{Plain: o.RequestsPerHour, Auth: o.AuthPerMinute, API: o.APIPerMinute},
 		connections: o.ConnectionsAtOnce,
 		open:        make(map[netip.Addr]int),
 	}
@@ -113,14 +134,14 @@ func (l *Limits) trusted(addr netip.Addr) bool {
 	return false
 }
 
-// Request counts one request from addr. If it is one too many, ok is false and
-// retry says when the next is allowed. When Redis cannot be asked the request
-// is let through: what it wants needs Redis too and will say so.
-func (l *Limits) Request(ctx context.Context, addr netip.Addr) (retry time.Duration, ok bool) {
-	if l.requests == 0 || !addr.IsValid() {
+// Allow counts one request from addr against a limit. If it is one too many, ok
+// is false and retry says when the next is allowed. When Redis cannot be asked
+// the request is let through: what it wants needs Redis too and will say so.
+func (l *Limits) Allow(ctx context.Context, limit Limit, addr netip.Addr) (retry time.Duration, ok bool) {
+	if l.requests[limit] == 0 || !addr.IsValid() {
 		return 0, true
 	}
-	ok, retry, err := l.counters.Allow(ctx, "requests:"+network(addr), l.requests, time.Hour)
+	ok, retry, err := l.counters.Allow(ctx, string(limit)+":"+Network(addr), l.requests[limit], limit.window())
 	if err != nil {
 		l.log.WarnContext(ctx, "requests are not limited while Redis does not answer", "error", err)
 		return 0, true
@@ -151,9 +172,9 @@ func (l *Limits) disconnect(addr netip.Addr) {
 	}
 }
 
-// network is what is counted as one client: an IPv4 address, or the /64 that an
+// Network is what is counted as one client: an IPv4 address, or the /64 that an
 // IPv6 client has to itself.
-func network(addr netip.Addr) string {
+func Network(addr netip.Addr) string {
 	if addr.Is4() {
 		return addr.String()
 	}

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -26,7 +25,7 @@ const (
 // Claims are what a token says.
 type Claims struct {
 	User    string
-	Session string // random, one for each login
+	Session string // of the login; a token that was refreshed keeps it
 	Expires time.Time
 }
 
@@ -35,16 +34,14 @@ type Claims struct {
 type Tokens struct {
 	keys     *Keys
 	audience string
-	ttl      time.Duration
 	parser   *jwt.Parser
 }
 
-// NewTokens makes tokens for an audience, the id of the cluster, that expire after ttl.
-func NewTokens(keys *Keys, audience string, ttl time.Duration) *Tokens {
+// NewTokens makes tokens for an audience, the id of the cluster.
+func NewTokens(keys *Keys, audience string) *Tokens {
 	return &Tokens{
 		keys:     keys,
 		audience: audience,
-		ttl:      ttl,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 			jwt.WithAudience(audience),
@@ -55,10 +52,10 @@ func NewTokens(keys *Keys, audience string, ttl time.Duration) *Tokens {
 	}
 }
 
-// Issue makes a token for a new session of user.
-func (t *Tokens) Issue(user string) (token string, c Claims, err error) {
+// Issue makes a token for a session of user that expires after ttl.
+func (t *Tokens) Issue(user, session string, ttl time.Duration) (token string, c Claims, err error) {
 	now := time.Now()
-	c = Claims{User: user, Session: rand.Text(), Expires: now.Add(t.ttl).Truncate(time.Second)}
+	c = Claims{User: user, Session: session, Expires: now.Add(ttl).Truncate(time.Second)}
 	set := t.keys.set.Load()
 	unsigned := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
 		Subject:   c.User,

@@ -28,7 +28,7 @@ type Transport interface {
 type Login struct {
 	User    string
 	Session string    // the login session: several connections may share one
-	Expires time.Time // of the token; zero: it has none. An open connection outlives it.
+	Expires time.Time // of the session; zero: not known. That alone ends no open connection.
 }
 
 // AttachOptions are what a surface wants for its client.

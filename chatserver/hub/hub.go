@@ -227,13 +227,25 @@ func (h *Hub) acquire(ctx context.Context, name, session string) error {
 	return nil
 }
 
-// Logout ends a login session: its token is refused from now on, and its
-// connections are closed on every server.
-func (h *Hub) Logout(ctx context.Context, name, session string) error {
-	if err := h.store.RemoveLogin(ctx, name, session); err != nil {
+// Logout ends login sessions of one user: their tokens are refused from now on,
+// and their connections are closed on every server.
+func (h *Hub) Logout(ctx context.Context, name string, sessions ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	if err := h.store.RemoveLogin(ctx, name, sessions...); err != nil {
 		return err
 	}
-	return h.store.Broadcast(ctx, store.UserChannel(name), record{Kind: kindLogout, Login: session}.encode())
+	for _, session := range sessions {
+		// Whoever asks again may not know these sessions any more, so it is tried here.
+		_, err := retry(ctx, func() (struct{}, error) {
+			signal := record{Kind: kindLogout, Login: session}
+			return struct{}{}, h.store.Broadcast(ctx, store.UserChannel(name), signal.encode())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // openRoom finds or makes a room and keeps it until closeRoom.

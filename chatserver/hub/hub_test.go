@@ -72,7 +72,7 @@ func (s *server) account(t *testing.T, user string) hub.Login {
 
 func (s *server) login(t *testing.T, user, session string) hub.Login {
 	t.Helper()
-	if err := s.store.AddLogin(t.Context(), user, session, time.Now().Add(time.Hour)); err != nil {
+	if _, err := s.store.AddLogin(t.Context(), user, "", store.Login{SID: session, Expires: time.Now().Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	return hub.Login{User: user, Session: session}

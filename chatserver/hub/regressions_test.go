@@ -80,7 +80,7 @@ func TestAnExpiredTokenDoesNotEndAConnectionWhenPubSubBreaks(t *testing.T) {
 	one := start(t, r, "one")
 	alice := one.account(t, "alice")
 	alice.Expires = time.Now().Add(time.Second)
-	if err := one.store.AddLogin(t.Context(), "alice", alice.Session, alice.Expires); err != nil {
+	if _, err := one.store.AddLogin(t.Context(), "alice", "", store.Login{SID: alice.Session, Expires: alice.Expires}); err != nil {
 		t.Fatal(err)
 	}
 	p := one.attach(t, alice, hub.AttachOptions{Full: true})

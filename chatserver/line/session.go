@@ -2,7 +2,6 @@ package line
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,18 +13,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
 const (
-	maxMistakes = 20                  // malformed lines in a row
-	maxFailures = 5                   // wrong passwords
-	sessionLife = 30 * 24 * time.Hour // of a login; it ends with its connection at the latest
-	lineRoom    = 256                 // bytes of a line beside the message: a command and a user
-	farewell    = time.Second         // for the peer to close after we said goodbye
-	requestTime = 10 * time.Second    // for Redis to answer what a line asks
+	maxMistakes = 20               // malformed lines in a row
+	maxFailures = 5                // wrong passwords
+	lineRoom    = 256              // bytes of a line beside the message: a command and a user
+	farewell    = time.Second      // for the peer to close after we said goodbye
+	requestTime = 10 * time.Second // for Redis to answer what a line asks
 )
 
 // session is one connection, and while somebody is logged in on it the hub's
@@ -113,6 +112,10 @@ func (c *session) handle(line string) {
 	c.mistakes = 0
 	ctx, cancel := context.WithTimeout(c.server.ctx, requestTime)
 	defer cancel()
+	if account.Handles(req) {
+		c.manage(ctx, req)
+		return
+	}
 	switch req.Type {
 	case protocol.TypeHelp:
 		for _, text := range protocol.LineHelp {
@@ -131,10 +134,12 @@ func (c *session) handle(line string) {
 	}
 }
 
+const notLoggedIn = "log in first: LOGIN <user> <password>"
+
 // chat hands everything that is not about accounts to the hub.
 func (c *session) chat(req protocol.Request) {
 	if c.client == nil {
-		c.fail(protocol.CodeNotLoggedIn, "log in first: LOGIN <user> <password>")
+		c.fail(protocol.CodeNotLoggedIn, notLoggedIn)
 		return
 	}
 	c.client.Handle(c.server.ctx, req)
@@ -187,8 +192,6 @@ func (c *session) leave() {
 		c.server.Log.Warn("a session could not be removed and lives until it expires", "user", c.login.User, "error", err)
 	}
 }
-
-func newSession() string { return rand.Text() }
 
 // Protocol, Encoding, WriteBuffers and Close are the hub's Transport.
 func (c *session) Protocol() string { return "line" }

@@ -21,7 +21,9 @@ var LineHelp = []string{
 	"/msg <user> <text>           send a direct message",
 	"/subscribe <user>            follow a user: their messages from other rooms reach you",
 	"/unsubscribe <user>          stop following",
-	"/logout                      end the session",
+	"/logout [all | <session>]    end this session, all of yours, or another one",
+	"/sessions                    list your sessions",
+	"/password <old> <new>        change the password and end your other sessions",
 	"/quit                        close the connection",
 	"anything else                is said in the present room",
 }
@@ -90,8 +92,16 @@ func command(word, rest string) (Request, error) {
 			return Request{}, fmt.Errorf("usage: %s <user>", word)
 		}
 		return Request{Type: word[1:], To: rest}, nil
-	case "/help", "/logout", "/quit":
+	case "/help", "/quit", "/sessions":
 		return Request{Type: word[1:]}, nil
+	case "/logout":
+		return Request{Type: TypeLogout, Session: rest}, nil
+	case "/password":
+		old, replacement, _ := strings.Cut(rest, " ")
+		if replacement == "" {
+			return Request{}, errors.New("usage: /password <old> <new>")
+		}
+		return Request{Type: TypePassword, Old: old, Message: replacement}, nil
 	}
 	return Request{}, fmt.Errorf("unknown command %s: /help lists the commands, and a message that starts with '/' is written with '//'", word)
 }
@@ -140,6 +150,12 @@ func (e *Event) AppendLine(b []byte) []byte {
 		return appendLine(b, "* this server is going away: please connect again")
 	case TypeError:
 		return appendLine(b, "ERROR ", e.Message)
+	case TypeSessions:
+		return e.appendSessions(b)
+	case TypeDone:
+		if e.Message != "" {
+			return appendLine(b, "* ", e.Message)
+		}
 	}
 	return b
 }
@@ -166,6 +182,18 @@ func (e *Event) appendRooms(b []byte) []byte {
 	b = appendLine(b, "* active rooms:")
 	for _, r := range e.Rooms {
 		b = appendLine(b, "*   ", r.Name, " (", strconv.Itoa(r.Users), ")")
+	}
+	return b
+}
+
+func (e *Event) appendSessions(b []byte) []byte {
+	b = appendLine(b, "* your sessions, the one used last first:")
+	for _, s := range e.Sessions {
+		mark := ""
+		if s.Current {
+			mark = " (this one)"
+		}
+		b = appendLine(b, "*   ", s.ID, mark, " since ", s.Created, ", last used ", s.LastUsed, " ", s.Address, " ", s.UserAgent)
 	}
 	return b
 }

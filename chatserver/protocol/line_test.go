@@ -26,6 +26,9 @@ func TestParseLineUnderstandsEveryCommand(t *testing.T) {
 		"/unsubscribe alice":         {Type: protocol.TypeUnsubscribe, To: "alice"},
 		"/help":                      {Type: protocol.TypeHelp},
 		"/logout":                    {Type: protocol.TypeLogout},
+		"/logout all":                {Type: protocol.TypeLogout, Session: protocol.AllSessions},
+		"/sessions":                  {Type: protocol.TypeSessions},
+		"/password old new words":    {Type: protocol.TypePassword, Old: "old", Message: "new words"},
 		"/quit":                      {Type: protocol.TypeQuit},
 		"Hello from Server 1!":       {Type: protocol.TypeMessage, Message: "Hello from Server 1!"},
 		"  two leading spaces stay":  {Type: protocol.TypeMessage, Message: "  two leading spaces stay"},
@@ -50,6 +53,7 @@ func TestParseLineSaysWhatIsWrong(t *testing.T) {
 		"/history many":   "usage: /history",
 		"/history 0":      "usage: /history",
 		"/subscribe a b":  "usage: /subscribe",
+		"/password old":   "usage: /password <old> <new>",
 		"/dance":          "/help lists the commands",
 		"not \xff\xfe u8": "UTF-8",
 	} {
@@ -63,13 +67,16 @@ func TestParseLineSaysWhatIsWrong(t *testing.T) {
 func TestAppendLineIsWhatAPersonReads(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]protocol.Event{
-		"[Lobby] alice: hi\r\n":                         {Type: protocol.TypeMessage, Room: "Lobby", Username: "alice", Message: "hi"},
-		"[Subbed] [Lobby] alice: Public Update.\r\n":    {Type: protocol.TypeMessage, Followed: true, Room: "Lobby", Username: "alice", Message: "Public Update."},
-		"[direct] alice: psst\r\n":                      {Type: protocol.TypeMessage, Room: "@alice:bob", Username: "alice", Message: "psst"},
-		"* you are in Lobby\r\n":                        {Type: protocol.TypeJoined, Room: "Lobby"},
-		"* in Lobby (2): alice, bob\r\n":                {Type: protocol.TypeUserList, Room: "Lobby", Users: []string{"alice", "bob"}},
-		"ERROR no\r\n":                                  {Type: protocol.TypeError, Message: "no"},
-		"* active rooms:\r\n*   Lobby (1)\r\n":          {Type: protocol.TypeRoomList, Rooms: []protocol.RoomInfo{{Name: "Lobby", Users: 1}}},
+		"[Lobby] alice: hi\r\n":                      {Type: protocol.TypeMessage, Room: "Lobby", Username: "alice", Message: "hi"},
+		"[Subbed] [Lobby] alice: Public Update.\r\n": {Type: protocol.TypeMessage, Followed: true, Room: "Lobby", Username: "alice", Message: "Public Update."},
+		"[direct] alice: psst\r\n":                   {Type: protocol.TypeMessage, Room: "@alice:bob", Username: "alice", Message: "psst"},
+		"* you are in Lobby\r\n":                     {Type: protocol.TypeJoined, Room: "Lobby"},
+		"* in Lobby (2): alice, bob\r\n":             {Type: protocol.TypeUserList, Room: "Lobby", Users: []string{"alice", "bob"}},
+		"ERROR no\r\n":                               {Type: protocol.TypeError, Message: "no"},
+		"* active rooms:\r\n*   Lobby (1)\r\n":       {Type: protocol.TypeRoomList, Rooms: []protocol.RoomInfo{{Name: "Lobby", Users: 1}}},
+		"* your sessions, the one used last first:\r\n*   S1 (this one) since 2026, last used 2027 192.0.2.1 curl\r\n": {
+			Type: protocol.TypeSessions, Sessions: []protocol.SessionInfo{{ID: "S1", Created: "2026", LastUsed: "2027", Address: "192.0.2.1", UserAgent: "curl", Current: true}},
+		},
 		"* no active rooms: /join <room> makes one\r\n": {Type: protocol.TypeRoomList},
 		"": {Type: protocol.TypeAck, ID: "1"},
 	} {

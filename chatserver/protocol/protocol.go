@@ -41,9 +41,15 @@ const (
 	TypeHelp        = "help"        // line protocol: the list of commands
 	TypeLogin       = "login"       // line protocol: To is the user, Message the password
 	TypeRegister    = "register"    // line protocol: the same
-	TypeLogout      = "logout"      // ends the session everywhere
+	TypeLogout      = "logout"      // ends a session everywhere: Session (default: the present one; "all": every one)
 	TypeQuit        = "quit"        // line protocol: closes the connection
+
+	TypeSessions = "sessions" // the sessions one has
+	TypePassword = "password" // Old, Message: changes the password and ends all other sessions
 )
+
+// AllSessions as the Session of a TypeLogout ends all sessions of the user.
+const AllSessions = "all"
 
 // Types of events that are not also types of requests.
 const (
@@ -60,6 +66,8 @@ const (
 	TypeReconnect    = "reconnect"    // the server is going away: connect again after After milliseconds
 	TypeError        = "error"        // Code, Message, and the ID and Room of the request
 	TypePong         = "pong"
+
+	TypeDone = "done" // ID: the request was done and has nothing else to answer
 )
 
 // Codes of errors, for programs; the message beside them is for people.
@@ -77,6 +85,10 @@ const (
 	CodeLimit        = "limit"
 	CodeUnavailable  = "unavailable" // try again: nothing was lost, the same ID is safe
 	CodeUnknownInput = "unknown_command"
+	CodeDisabled     = "disabled"   // the account may not log in
+	CodeReused       = "reused"     // a refresh token was used twice: its session has ended
+	CodeNoSession    = "no_session" // there is no such session
+	CodeNoKey        = "no_key"     // the user has set no public key
 )
 
 // WebSocket close codes that this server sends beyond RFC 6455's own uses.
@@ -102,6 +114,9 @@ type Request struct {
 	Offset  uint64 `json:"offset,omitempty"`  // the offset of the last message seen
 	Before  uint64 `json:"before,omitempty"`  // history: only older than this offset; 0: the newest
 	Limit   int    `json:"limit,omitempty"`   // history: at most so many
+
+	Session string `json:"session,omitempty"` // logout: which one
+	Old     string `json:"old,omitempty"`     // password: the present one
 }
 
 // Event is what a server tells. Which fields count depends on Type.
@@ -128,6 +143,19 @@ type Event struct {
 	Server          string     `json:"server,omitempty"`
 	Directs         []string   `json:"directs,omitempty"` // hello: the user's direct rooms, to join
 	MaxMessageBytes int        `json:"maxMessageBytes,omitempty"`
+
+	Sessions []SessionInfo `json:"sessions,omitzero"`
+}
+
+// SessionInfo is one session of a user: what a login began and a logout ends.
+type SessionInfo struct {
+	ID        string `json:"id"`
+	Created   string `json:"created"`             // RFC 3339, like Event.Timestamp
+	LastUsed  string `json:"lastUsed"`            // when it last proved who it is, to the minute
+	Expires   string `json:"expires"`             // unless it is used before
+	Address   string `json:"address,omitempty"`   // where it was begun from
+	UserAgent string `json:"userAgent,omitempty"` // and with what
+	Current   bool   `json:"current"`             // it is the one that asks
 }
 
 // RoomInfo is a line of the list of rooms.

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 func TestUserNameIsTakenOnce(t *testing.T) {
@@ -26,51 +28,101 @@ func TestUserNameIsTakenOnce(t *testing.T) {
 	})
 }
 
-func TestLoginIsValidUntilItExpiresOrIsRemoved(t *testing.T) {
+func TestRoleIsGivenAndTakenAway(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
-		s, user := b.open(t), unique("alice")
-		soon, past := time.Now().Add(time.Hour), time.Now().Add(-time.Second)
-		must(t, s.AddLogin(t.Context(), user, "good", soon))
-		must(t, s.AddLogin(t.Context(), user, "killed", soon))
-		must(t, s.RemoveLogin(t.Context(), user, "killed"))
-		must(t, s.client.HSet(t.Context(), loginsKey(user), "expired", past.UnixMilli()).Err())
-		sids := []string{"good", "killed", "expired", "unknown"}
-		want := []bool{true, false, false, false}
-		var all []UserSID
-		for i, sid := range sids {
-			if valid := got[bool](t)(s.LoginValid(t.Context(), user, sid)); valid != want[i] {
-				t.Errorf("%s is valid: %t", sid, valid)
+		s, name := b.open(t), unique("alice")
+		if _, err := s.Role(t.Context(), name); !errors.Is(err, ErrNoUser) {
+			t.Errorf("the role of nobody: %v", err)
+		}
+		if err := s.SetRole(t.Context(), name, RoleAdmin); !errors.Is(err, ErrNoUser) {
+			t.Errorf("nobody became an admin: %v", err)
+		}
+		must(t, s.CreateUser(t.Context(), name, "hash"))
+		for _, want := range []Role{RoleUser, RoleAdmin, RoleModerator, RoleUser} {
+			must(t, s.SetRole(t.Context(), name, want))
+			if role := got[Role](t)(s.Role(t.Context(), name)); role != want {
+				t.Errorf("the role is %s, want %s", role, want)
 			}
-			all = append(all, UserSID{user, sid})
 		}
-		if valid := got[[]bool](t)(s.LoginsValid(t.Context(), all)); !slices.Equal(valid, want) {
-			t.Errorf("together: %v", valid)
-		}
-		must(t, s.AddLogin(t.Context(), user, "late", past)) // prunes
-		if left := got[[]string](t)(s.client.HKeys(t.Context(), loginsKey(user)).Result()); !slices.Equal(left, []string{"good"}) {
-			t.Errorf("kept are %v", left)
+		must(t, s.client.HSet(t.Context(), userKey(name), "role", "emperor").Err())
+		if role := got[Role](t)(s.Role(t.Context(), name)); role != RoleUser {
+			t.Errorf("a role of the future gives the rights of a %s", role)
 		}
 	})
 }
 
-func TestLoginsOfAUserAreBounded(t *testing.T) {
+func TestAccountTellsWhatIsKeptOfIt(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
-		s, user := b.open(t), unique("alice")
-		for i := range maxLogins + 10 {
-			must(t, s.AddLogin(t.Context(), user, fmt.Sprint(i), time.Now().Add(time.Hour+time.Duration(i)*time.Second)))
-		}
-		for i, want := range map[int]bool{0: false, 9: false, 10: true, maxLogins + 9: true} {
-			if valid := got[bool](t)(s.LoginValid(t.Context(), user, fmt.Sprint(i))); valid != want {
-				t.Errorf("login %d is valid: %t", i, valid)
+		s, name := b.open(t), unique("alice")
+		for what, err := range map[string]error{
+			"password": s.SetPassword(t.Context(), name, "x"), "disabled": s.SetDisabled(t.Context(), name, true),
+			"key": s.SetPublicKey(t.Context(), name, "x"), "account": func() error { _, err := s.Account(t.Context(), name); return err }(),
+		} {
+			if !errors.Is(err, ErrNoUser) {
+				t.Errorf("the %s of nobody: %v", what, err)
 			}
 		}
-		// One that expires first of all is itself still added.
-		must(t, s.AddLogin(t.Context(), user, "short", time.Now().Add(time.Minute)))
-		if !got[bool](t)(s.LoginValid(t.Context(), user, "short")) {
-			t.Error("a short login was dropped for the long ones")
+		must(t, s.CreateUser(t.Context(), name, "hash"))
+		a := got[Account](t)(s.Account(t.Context(), name))
+		if a.Created.IsZero() || a != (Account{Name: name, Created: a.Created}) {
+			t.Errorf("a new account is %+v", a)
 		}
-		if ttl := got[time.Duration](t)(s.client.PTTL(t.Context(), loginsKey(user)).Result()); ttl <= 0 {
-			t.Errorf("the logins live for %s", ttl)
+		must(t, s.SetPassword(t.Context(), name, "new hash"))
+		must(t, s.SetDisabled(t.Context(), name, true))
+		must(t, s.SetPublicKey(t.Context(), name, `{"kty":"EC"}`))
+		must(t, s.SetRole(t.Context(), name, RoleAdmin))
+		want := Account{Name: name, Created: a.Created, Role: RoleAdmin, Disabled: true, PublicKey: `{"kty":"EC"}`}
+		if a := got[Account](t)(s.Account(t.Context(), name)); a != want {
+			t.Errorf("the account is %+v, want %+v", a, want)
+		}
+		if hash := got[string](t)(s.PasswordHash(t.Context(), name)); hash != "new hash" {
+			t.Errorf("the hash is %q", hash)
+		}
+		must(t, s.SetDisabled(t.Context(), name, false))
+		if got[Account](t)(s.Account(t.Context(), name)).Disabled {
+			t.Error("the account is still disabled")
+		}
+	})
+}
+
+func TestUsersAreListedByPages(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		s, prefix := b.open(t), unique("u")
+		var want []string
+		for i := range 7 {
+			name := fmt.Sprint(prefix, i)
+			must(t, s.CreateUser(t.Context(), name, "hash"))
+			want = append(want, name)
+		}
+		must(t, s.CreateUser(t.Context(), "a"+prefix, "hash"))
+		must(t, s.client.ZAdd(t.Context(), usersKey, redis.Z{Member: prefix + "25"}).Err()) // its registration failed
+		must(t, s.SetRole(t.Context(), want[1], RoleModerator))
+		got[Acquired](t)(s.Acquire(t.Context(), want[4], "sid", Reject, nil))
+
+		var names []string
+		after, pages := "", 0
+		for {
+			users, next, err := s.Users(t.Context(), prefix, after, 3)
+			must(t, err)
+			pages++
+			for _, u := range users {
+				names = append(names, u.Name)
+				if u.Online != (u.Name == want[4]) || (u.Role == RoleModerator) != (u.Name == want[1]) {
+					t.Errorf("listed as %+v", u)
+				}
+			}
+			if after = next; next == "" {
+				break
+			}
+		}
+		if !slices.Equal(names, want) || pages != 3 {
+			t.Errorf("%d pages list %v, want %v", pages, names, want)
+		}
+		if users, _, err := s.Users(t.Context(), "", prefix, 1); err != nil || len(users) != 1 || users[0].Name != want[0] {
+			t.Errorf("behind %s comes %v (%v)", prefix, users, err)
+		}
+		if users, next, err := s.Users(t.Context(), prefix+"x", "", 10); err != nil || len(users) != 0 || next != "" {
+			t.Errorf("nobody has the prefix, but %v (%v)", users, err)
 		}
 	})
 }
@@ -124,6 +176,12 @@ func TestLimitHoldsAcrossServersForAWindow(t *testing.T) {
 		}
 		if ok, _, err := stores[0].Allow(t.Context(), key, 0, time.Hour); !ok || err != nil {
 			t.Errorf("without a limit: %t, %v", ok, err)
+		}
+		for limit, want := range map[int]bool{0: false, 2 * limit: true, 2*limit + 1: false} {
+			retry := got[time.Duration](t)(stores[1].Exceeded(t.Context(), key, limit))
+			if (retry > 0) != want || retry > time.Hour {
+				t.Errorf("%d uses of %d: retry after %s", 2*limit, limit, retry)
+			}
 		}
 		if b.embedded {
 			return // no clock of its own

@@ -4,8 +4,9 @@ package store
 // User and room names hold no braces and no white space and are not empty; callers check
 // that (package protocol, package auth).
 
-func userKey(user string) string        { return "user:{" + user + "}" }              // hash: password, created
-func loginsKey(user string) string      { return "logins:{" + user + "}" }            // hash: sid -> expiry, unix ms
+func userKey(user string) string        { return "user:{" + user + "}" }              // hash: password, created, role, disabled, publicKey
+func loginsKey(user string) string      { return "logins:{" + user + "}" }            // hash: sid -> login, JSON
+func refreshKey(family string) string   { return "refresh:{" + family + "}" }         // hash: user, sid, current, previous, rotated; both secrets hashed
 func sessionKey(user string) string     { return "session:{" + user + "}" }           // hash: status, room, server, since
 func sessionHeldKey(user string) string { return "session:{" + user + "}:held" }      // hash: "<server> <sid>" -> 1
 func subscribersKey(user string) string { return "subscribers:{" + user + "}" }       // set of followers
@@ -22,5 +23,6 @@ func limitKey(key string) string        { return "limit:{" + key + "}" }        
 
 const (
 	roomsKey   = "rooms"   // sorted set: every room that may have users -> time of the last Enter, unix µs
+	usersKey   = "users"   // sorted set, all with score 0: every account
 	serversKey = "servers" // set: every server that may hold something
 )

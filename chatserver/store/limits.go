@@ -2,8 +2,12 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var countUse = script("count_use")
@@ -24,4 +28,22 @@ func (s *Store) Allow(ctx context.Context, key string, limit int, window time.Du
 		return true, 0, nil
 	}
 	return false, left, nil
+}
+
+// Exceeded tells how long it takes until Allow would allow a use of key again, and counts
+// nothing. It is 0 if it would now.
+func (s *Store) Exceeded(ctx context.Context, key string, limit int) (retryAfter time.Duration, err error) {
+	if limit <= 0 {
+		return 0, nil
+	}
+	pipe := s.client.Pipeline()
+	uses, left := pipe.Get(ctx, limitKey(key)), pipe.PTTL(ctx, limitKey(key))
+	_, err = pipe.Exec(ctx)
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("look up the uses of %s: %w", key, err)
+	}
+	if n, _ := strconv.Atoi(uses.Val()); n < limit { // no count is 0
+		return 0, nil
+	}
+	return max(left.Val(), time.Millisecond), nil
 }

@@ -29,16 +29,38 @@ func TestPolicyOfASecondLogin(t *testing.T) {
 			{Reject, ErrOnline, nil},
 			{Replace, nil, []string{"first"}},
 			{Allow, nil, nil},
+			{AllowMost(1), ErrOnline, nil},
+			{AllowMost(2), nil, nil},
 		} {
 			user := unique("alice")
 			got[Acquired](t)(one.Acquire(t.Context(), user, "first", c.policy, nil))
 			a, err := two.Acquire(t.Context(), user, "second", c.policy, nil)
 			if !errors.Is(err, c.err) || !slices.Equal(a.Replaced, c.replaced) {
-				t.Errorf("policy %d: %+v, %v", c.policy, a, err)
+				t.Errorf("policy %+v: %+v, %v", c.policy, a, err)
 			}
 			if held := got[bool](t)(one.client.SIsMember(t.Context(), heldKey(two.Name()), sessionMarker(user, "second")).Result()); held != (err == nil) {
-				t.Errorf("policy %d: the newcomer's marker is there: %t", c.policy, held)
+				t.Errorf("policy %+v: the newcomer's marker is there: %t", c.policy, held)
 			}
+		}
+	})
+}
+
+func TestSessionsOfAUserAreCountedOnAllServersAndACrashGivesThemBack(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		one, two, user, three := b.open(t), b.open(t), unique("alice"), AllowMost(3)
+		got[Acquired](t)(one.Acquire(t.Context(), user, "a", three, nil))
+		got[Acquired](t)(one.Acquire(t.Context(), user, "b", three, nil))
+		got[Acquired](t)(two.Acquire(t.Context(), user, "b", three, nil)) // one session, wherever it is held
+		got[Acquired](t)(two.Acquire(t.Context(), user, "c", three, nil))
+		if _, err := two.Acquire(t.Context(), user, "d", three, nil); !errors.Is(err, ErrOnline) {
+			t.Errorf("a fourth session: %v", err)
+		}
+		got[Acquired](t)(two.Acquire(t.Context(), user, "a", three, nil)) // it is online already
+		must(t, two.Release(t.Context(), user, "a"))
+		crash(t, one)
+		got[Acquired](t)(two.Acquire(t.Context(), user, "d", three, liveServers(t, two))) // a went with the server
+		if _, err := two.Acquire(t.Context(), user, "e", three, nil); !errors.Is(err, ErrOnline) {
+			t.Errorf("beside b, c and d: %v", err)
 		}
 	})
 }

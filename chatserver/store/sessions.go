@@ -15,15 +15,22 @@ var (
 	setRoom = script("set_room")
 )
 
-// Policy says what a login of a user who is online already does.
-type Policy int
+// Policy says what a login of a user who is online already does. The zero Policy lets
+// everybody be online as often as they like.
+type Policy struct {
+	Most    int  // sessions a user may have online; a newcomer beyond is refused; 0: no limit
+	Replace bool // let every newcomer in, and signal the others out
+}
 
-// The policies.
-const (
-	Reject  Policy = iota // refuse the newcomer
-	Replace               // let the newcomer in, signal the others out
-	Allow                 // let them all be online
+// The policies with names.
+var (
+	Reject  = Policy{Most: 1}
+	Replace = Policy{Replace: true}
+	Allow   = Policy{}
 )
+
+// AllowMost allows n sessions at once, on all servers together.
+func AllowMost(n int) Policy { return Policy{Most: n} }
 
 // Acquired is what Acquire found.
 type Acquired struct {
@@ -31,8 +38,8 @@ type Acquired struct {
 }
 
 // Acquire records that this server holds the session sid of user, or fails with ErrOnline:
-// under Reject, when another session of the user is held by a server that is alive. The
-// same sid is never refused. It is idempotent.
+// when servers that are alive hold as many other sessions of the user as the policy allows.
+// The same sid is never refused. It is idempotent.
 //
 // live is what the caller knows of live servers; a server that it lacks is looked up before
 // its hold is dropped, so a stale list does no harm and a crash never refuses for ever.
@@ -60,7 +67,10 @@ func (s *Store) acquire(ctx context.Context, user, sid string, p Policy, live []
 		}
 		switch reply.outcome {
 		case "held":
-			return Acquired{Replaced: reply.names}, nil
+			if p.Replace {
+				return Acquired{Replaced: reply.names}, nil
+			}
+			return Acquired{}, nil
 		case "online":
 			return Acquired{}, errors.Join(ErrOnline, s.unmark(ctx, name, marker))
 		}
@@ -78,9 +88,8 @@ type acquireReply struct {
 }
 
 func (s *Store) tryAcquire(ctx context.Context, user, sid, name string, p Policy, live, dead []string) (acquireReply, error) {
-	policy := map[Policy]string{Reject: "reject", Replace: "replace", Allow: "allow"}[p]
 	reply, err := acquire.Run(ctx, s.client, []string{sessionKey(user), sessionHeldKey(user)},
-		name, sid, policy, time.Now().UnixMilli(), strings.Join(live, " "), strings.Join(dead, " ")).StringSlice()
+		name, sid, p.Most, time.Now().UnixMilli(), strings.Join(live, " "), strings.Join(dead, " ")).StringSlice()
 	if err != nil {
 		return acquireReply{}, err
 	}

@@ -4,15 +4,19 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
-	"github.com/chatcluster/chatcluster/chatserver/auth"
+	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
 type message struct {
 	Message string `json:"message"`
+	Code    string `json:"code,omitempty"` // of an error, for programs
 }
 
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body any) {
@@ -23,41 +27,73 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, status int, body
 	}
 }
 
+// refuse answers with the code that says to programs what status says to proxies.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
-	s.answer(w, r, status, message{why})
+	code := protocol.CodeBadRequest
+	switch status {
+	case http.StatusUnauthorized:
+		code = protocol.CodeNotLoggedIn
+	case http.StatusForbidden:
+		code = protocol.CodeForbidden
+	case http.StatusRequestEntityTooLarge:
+		code = protocol.CodeTooLong
+	case http.StatusTooManyRequests:
+		code = protocol.CodeLimit
+	case http.StatusServiceUnavailable:
+		code = protocol.CodeUnavailable
+	}
+	s.answer(w, r, status, message{why, code})
 }
 
-// fail answers with the status and sentence that err stands for. What went
+// statuses are those of errors that account.Describe knows.
+var statuses = map[string]int{
+	protocol.CodeBadRequest:  http.StatusBadRequest,
+	protocol.CodeWrongLogin:  http.StatusUnauthorized,
+	protocol.CodeNotLoggedIn: http.StatusUnauthorized,
+	protocol.CodeReused:      http.StatusUnauthorized,
+	protocol.CodeClosed:      http.StatusForbidden,
+	protocol.CodeDisabled:    http.StatusForbidden,
+	protocol.CodeForbidden:   http.StatusForbidden,
+	protocol.CodeNoSession:   http.StatusNotFound,
+	protocol.CodeNoUser:      http.StatusNotFound,
+	protocol.CodeNoKey:       http.StatusNotFound,
+	protocol.CodeTaken:       http.StatusConflict,
+	protocol.CodeLimit:       http.StatusTooManyRequests,
+	protocol.CodeUnavailable: http.StatusServiceUnavailable,
+}
+
+// fail answers with the status, code and sentence that err stands for. What went
 // wrong inside is for the log, not for strangers.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
-	var invalid *account.InvalidError
+	code, text, known := account.Describe(err)
 	switch {
-	case errors.As(err, &invalid):
-		s.refuse(w, r, http.StatusBadRequest, err.Error())
-	case errors.Is(err, account.ErrWrongLogin):
-		s.refuse(w, r, http.StatusUnauthorized, err.Error())
-	case errors.Is(err, account.ErrTaken):
-		s.refuse(w, r, http.StatusConflict, err.Error())
-	case errors.Is(err, account.ErrClosed):
-		s.refuse(w, r, http.StatusForbidden, err.Error())
-	case isTokenError(err):
-		w.Header().Set("WWW-Authenticate", `Bearer realm="chatcluster", error="invalid_token"`)
-		s.refuse(w, r, http.StatusUnauthorized, err.Error())
-	case errors.Is(err, auth.ErrBusy):
-		w.Header().Set("Retry-After", "1")
-		s.refuse(w, r, http.StatusServiceUnavailable, "too many people are logging in: try again in a moment")
+	case known:
+		hint(w, code, err)
+		s.answer(w, r, statuses[code], message{text, code})
 	case r.Context().Err() != nil:
 		s.Log.DebugContext(r.Context(), "the client went away", "path", r.URL.Path, "error", err)
 	default:
 		s.Log.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "error", err)
-		w.Header().Set("Retry-After", "1")
+		retryAfter(w, time.Second)
 		s.refuse(w, r, http.StatusServiceUnavailable, "the service cannot answer now: try again in a moment")
 	}
 }
 
-func isTokenError(err error) bool {
-	return errors.Is(err, auth.ErrExpired) || errors.Is(err, auth.ErrWrongCluster) ||
-		errors.Is(err, auth.ErrInvalid) || errors.Is(err, account.ErrLoggedOut)
+// hint sets the header that tells a program what to do about an error.
+func hint(w http.ResponseWriter, code string, err error) {
+	var guesses *account.GuessesError
+	switch {
+	case errors.As(err, &guesses):
+		retryAfter(w, guesses.RetryAfter)
+	case code == protocol.CodeUnavailable:
+		retryAfter(w, time.Second)
+	case code == protocol.CodeNotLoggedIn:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="chatcluster", error="invalid_token"`)
+	}
+}
+
+func retryAfter(w http.ResponseWriter, d time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(max(d, time.Second).Seconds()))))
 }
 
 // read decodes the JSON body of r into body. If it cannot, it has answered why.
@@ -95,17 +131,18 @@ func (s *Server) root(w http.ResponseWriter, r *http.Request) {
 
 const welcome = `This is a ChatCluster chat server.
 
-POST /register   {"username": "...", "password": "..."}   make an account
-POST /login      {"username": "...", "password": "..."}   get a token
-POST /logout     {"token": "..."}                         end the token's session
-GET  /health                                              is it up?
-GET  /ws         WebSocket, with Authorization: Bearer <token>
+POST /register      {"username": "...", "password": "..."}   make an account
+POST /login         {"username": "...", "password": "..."}   get tokens
+POST /api/refresh   {"refreshToken": "..."}                  get the next ones
+POST /logout        {"token": "..."}                         end the token's session
+GET  /health                                                 is it up?
+GET  /ws            WebSocket, with Authorization: Bearer <token>
 `
 
 // nothingHere tells a wrong method on a right path from a wrong path.
 func (s *Server) nothingHere(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		for _, method := range []string{http.MethodGet, http.MethodPost} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
 			other := r.Clone(r.Context())
 			other.Method = method
 			if _, pattern := mux.Handler(other); pattern != "/" {

@@ -3,11 +3,11 @@ package web
 import (
 	"bufio"
 	"log/slog"
-	"math"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/address"
 )
 
 // secured sets the headers that tell browsers to be strict.
@@ -25,16 +25,15 @@ func secured(next http.Handler) http.Handler {
 	})
 }
 
-// limited counts the request against its address.
-func (s *Server) limited(next http.HandlerFunc) http.Handler {
+// limited counts the request against one of its address's limits.
+func (s *Server) limited(limit address.Limit, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		retry, ok := s.Addresses.Request(r.Context(), s.Addresses.OfRequest(r))
+		retry, ok := s.Addresses.Allow(r.Context(), limit, s.Addresses.OfRequest(r))
 		if ok {
 			next(w, r)
 			return
 		}
-		seconds := int(math.Ceil(max(retry, time.Second).Seconds()))
-		w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		retryAfter(w, retry)
 		s.refuse(w, r, http.StatusTooManyRequests, "too many requests from this address: try again later")
 	})
 }

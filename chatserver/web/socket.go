@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
@@ -25,7 +27,8 @@ import (
 // for all their receivers, are written beside it, on the connection itself.
 type socket struct {
 	server *Server
-	user   string
+	who    account.Caller
+	addr   netip.Addr    // of the client
 	opened chan struct{} // closed after the handshake; until then there is nothing to write to
 	ws     *websocket.Conn
 	conn   *watchdog.Conn // both read after opened; nil if the handshake failed
@@ -35,13 +38,13 @@ type socket struct {
 	farewell chan struct{} // closed when what Close began has ended
 }
 
-func newSocket(s *Server, user string) *socket {
-	return &socket{server: s, user: user, opened: make(chan struct{}), farewell: make(chan struct{})}
+func newSocket(s *Server, who account.Caller, addr netip.Addr) *socket {
+	return &socket{server: s, who: who, addr: addr, opened: make(chan struct{}), farewell: make(chan struct{})}
 }
 
 // serve runs the connection until it ends.
 func (c *socket) serve(client *hub.Client) {
-	log := c.server.Log.With("user", c.user)
+	log := c.server.Log.With("user", c.who.User)
 	defer c.end()
 	defer client.Detach()
 	defer func() {
@@ -111,9 +114,33 @@ func (c *socket) read(client *hub.Client) error {
 			return err
 		case !c.closing.Load():
 			mistakes = 0
+			if account.Handles(req) {
+				c.manage(client, req)
+				continue
+			}
 			client.Handle(c.server.ctx, req)
 		}
 	}
+}
+
+// manage answers what is about the account of the user.
+func (c *socket) manage(client *hub.Client, req protocol.Request) {
+	ctx, cancel := context.WithTimeout(c.server.ctx, answerTimeout)
+	defer cancel()
+	e, err := c.server.Accounts.Do(ctx, c.who, req, account.Origin{Address: c.addr})
+	if err != nil {
+		e = c.refusal(req, err)
+	}
+	client.Event(e)
+}
+
+func (c *socket) refusal(req protocol.Request, err error) protocol.Event {
+	code, text, known := account.Describe(err)
+	if !known {
+		c.server.Log.Error("an account could not be served", "user", c.who.User, "error", err)
+		code, text = protocol.CodeUnavailable, "the service cannot answer now: try again in a moment"
+	}
+	return protocol.Event{Type: protocol.TypeError, ID: req.ID, Code: code, Message: text}
 }
 
 // malformed is a frame that is no request; the connection goes on.

@@ -13,7 +13,6 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
-	"github.com/chatcluster/chatcluster/chatserver/auth"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
@@ -33,7 +32,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, http.StatusUnauthorized, "a token is needed: get one at POST /login")
 		return
 	}
-	claims, err := s.Accounts.Authenticate(r.Context(), text)
+	who, until, err := s.Accounts.Authenticate(r.Context(), text)
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -50,8 +49,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}()
 	// The client is attached first, so that once its connection is open it misses
 	// nothing that others say.
-	c := newSocket(s, claims.User)
-	client, refusal := s.attach(r, claims, c)
+	c := newSocket(s, who, s.Addresses.OfRequest(r))
+	client, refusal := s.attach(r, hub.Login{User: who.User, Session: who.Session, Expires: until}, c)
 	if errors.Is(refusal, hub.ErrLoggedOut) {
 		s.fail(w, r, account.ErrLoggedOut)
 		return
@@ -76,19 +75,19 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-func (s *Server) attach(r *http.Request, claims auth.Claims, c *socket) (*hub.Client, error) {
+func (s *Server) attach(r *http.Request, login hub.Login, c *socket) (*hub.Client, error) {
 	opts := hub.AttachOptions{Full: slices.Contains(subprotocols(r), protocol.Subprotocol)}
 	if !opts.Full {
 		opts.DefaultRoom = s.DefaultRoom
 	}
-	return s.Hub.Attach(r.Context(), hub.Login{User: claims.User, Session: claims.Session, Expires: claims.Expires}, c, opts)
+	return s.Hub.Attach(r.Context(), login, c, opts)
 }
 
 // token finds the access token: in the Authorization header, in a subprotocol
 // (which is then offered), or in the query, where system logs like to keep it.
 func token(r *http.Request) (text, offered string) {
-	if text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-		return strings.TrimSpace(text), ""
+	if text := bearer(r); text != "" {
+		return text, ""
 	}
 	for _, sub := range subprotocols(r) {
 		if text, ok := strings.CutPrefix(sub, protocol.BearerPrefix); ok {

@@ -28,7 +28,7 @@ const (
 	keepAlive     = 2 * time.Minute  // between two requests of one connection
 	writeTimeout  = 15 * time.Second // for a WebSocket's peer to take what is written at once
 	maxHeader     = 16 << 10         // bytes
-	maxBody       = 4 << 10          // bytes; two names and a token fit many times
+	maxBody       = 8 << 10          // bytes; a public key is the largest thing
 )
 
 // Config is what a Server needs; all of it is required but Origins.
@@ -82,9 +82,7 @@ func New(c Config) (*Server, error) {
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /register", s.limited(s.register))
-	mux.Handle("POST /login", s.limited(s.login))
-	mux.Handle("POST /logout", s.limited(s.logout))
+	s.handleAccounts(mux)
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /ws", s.upgrade)
 	mux.HandleFunc("GET /{$}", s.root)

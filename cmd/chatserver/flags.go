@@ -50,13 +50,17 @@ type flags struct {
 	LineTLSCertFile string `name:"line-tls-cert-file" help:"Certificate of the line listener. Default: that of HTTPS." placeholder:"FILE" group:"Certificates"`
 	LineTLSKeyFile  string `name:"line-tls-key-file" help:"Its private key." placeholder:"FILE" group:"Certificates"`
 
-	TokenKeysDir   string        `help:"Directory of the keys that sign tokens: a file a key, named by its id, with a secret of at least 32 bytes; the file 'current' has the id to sign with. All servers need the same." placeholder:"DIR" group:"Accounts"`
-	ClusterID      string        `help:"Name of this chat cluster; tokens of others are refused." default:"chatcluster" group:"Accounts"`
-	AccessTokenTTL time.Duration `name:"access-token-ttl" help:"How long a token is good for." default:"1h" group:"Accounts"`
-	DuplicateLogin string        `help:"What happens to a login of somebody who is online: it is rejected, replaces the other, or is allowed beside it (${enum})." enum:"reject,replace,allow" default:"reject" group:"Accounts"`
-	Registration   string        `help:"Whether strangers may make accounts (${enum})." enum:"open,closed" default:"open" group:"Accounts"`
-	UsersFile      string        `help:"File of accounts to make at start: lines of user:password or user:<bcrypt hash>." placeholder:"FILE" group:"Accounts"`
-	DemoUsers      bool          `help:"Make the accounts alice/password123, bob/letmein and dave/123456." group:"Accounts"`
+	TokenKeysDir         string        `help:"Directory of the keys that sign tokens: a file a key, named by its id, with a secret of at least 32 bytes; the file 'current' has the id to sign with. All servers need the same." placeholder:"DIR" group:"Accounts"`
+	ClusterID            string        `help:"Name of this chat cluster; tokens of others are refused." default:"chatcluster" group:"Accounts"`
+	AccessTokenTTL       time.Duration `name:"access-token-ttl" help:"How long a token is good for that /api/auth/login or a refresh gave." default:"15m" group:"Accounts"`
+	PlainTokenTTL        time.Duration `name:"plain-token-ttl" help:"How long a token of /login is good for, whose clients may not know how to refresh it." default:"1h" group:"Accounts"`
+	RefreshTokenTTL      time.Duration `name:"refresh-token-ttl" help:"How long a session lives that is not refreshed." default:"720h" group:"Accounts"`
+	DuplicateLogin       string        `help:"What happens to a login of somebody who is online: it is rejected, replaces the other, or is allowed beside it (${enum})." enum:"reject,replace,allow" default:"reject" group:"Accounts"`
+	MaxSessionsPerUser   int           `help:"Sessions a user may have online at once, on all servers together, if --duplicate-login=allow; 0 for no limit." default:"0" group:"Accounts"`
+	LoginAttemptsPerHour int           `help:"Wrong passwords that may be given for an account in an hour, on all servers together; 0 for no limit." default:"20" group:"Accounts"`
+	Registration         string        `help:"Whether strangers may make accounts (${enum})." enum:"open,closed" default:"open" group:"Accounts"`
+	UsersFile            string        `help:"File of accounts to make at start: lines of user:password or user:<bcrypt hash>, with :moderator or :admin at the end for a role." placeholder:"FILE" group:"Accounts"`
+	DemoUsers            bool          `help:"Make the accounts alice/password123, bob/letmein and dave/123456." group:"Accounts"`
 
 	DefaultRoom  string        `help:"Room of WebSocket clients that know no rooms." default:"general" group:"Chat"`
 	HistoryCount int           `help:"Messages kept a room." default:"1000" group:"Chat"`
@@ -64,7 +68,9 @@ type flags struct {
 
 	MaxMessageBytes          int      `help:"Longest message, in bytes." default:"4096" group:"Limits"`
 	MessagesPer10s           int      `name:"messages-per-10s" env:"CHATSERVER_MESSAGES_PER_10S" help:"Messages a connection may send in 10 seconds before it is closed; 0 for no limit." default:"20" group:"Limits"`
-	RequestsPerHour          int      `help:"HTTP requests and logins an address may make in an hour, on all servers together; 0 for no limit." default:"200" group:"Limits"`
+	RequestsPerHour          int      `help:"Calls of /register, /login and /logout, and logins at terminals, that an address may make in an hour, on all servers together; 0 for no limit." default:"200" group:"Limits"`
+	AuthRequestsPerMinute    int      `help:"Calls of /api that take a password which an address may make in a minute, on all servers together; 0 for no limit." default:"10" group:"Limits"`
+	APIRequestsPerMinute     int      `name:"api-requests-per-minute" env:"CHATSERVER_API_REQUESTS_PER_MINUTE" help:"Other calls of /api that an address may make in a minute, on all servers together; 0 for no limit." default:"120" group:"Limits"`
 	MaxConnectionsPerAddress int      `help:"Connections an address may have to this server; 0 for no limit." default:"0" group:"Limits"`
 	TrustedProxies           []string `help:"Addresses and CIDRs of proxies whose X-Forwarded-For is believed." placeholder:"CIDR" group:"Limits"`
 	AllowedOrigins           []string `help:"Web pages of other hosts that may use this server, like https://app.example.com." placeholder:"ORIGIN" group:"Limits"`
@@ -92,13 +98,15 @@ func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
 		LineTLS:        chatserver.KeyFiles{Cert: f.LineTLSCertFile, Key: f.LineTLSKeyFile},
 		TokenKeysDir:   f.TokenKeysDir,
 		ClusterID:      f.ClusterID,
-		AccessTokenTTL: f.AccessTokenTTL,
-		DuplicateLogin: f.DuplicateLogin, RegistrationOpen: f.Registration == "open",
-		UsersFile: f.UsersFile, DemoUsers: f.DemoUsers || f.Dev,
+		AccessTokenTTL: f.AccessTokenTTL, PlainTokenTTL: f.PlainTokenTTL, RefreshTokenTTL: f.RefreshTokenTTL,
+		DuplicateLogin: f.DuplicateLogin, MaxSessions: f.MaxSessionsPerUser, RegistrationOpen: f.Registration == "open",
+		LoginAttemptsPerHour: f.LoginAttemptsPerHour,
+		UsersFile:            f.UsersFile, DemoUsers: f.DemoUsers || f.Dev,
 		DefaultRoom: f.DefaultRoom, HistoryCount: f.HistoryCount, HistoryAge: f.HistoryAge,
 		MaxMessageBytes: f.MaxMessageBytes, MessagesPer10s: f.MessagesPer10s,
-		RequestsPerHour: f.RequestsPerHour, ConnectionsPerAddress: f.MaxConnectionsPerAddress,
-		TrustedProxies: f.TrustedProxies, AllowedOrigins: f.AllowedOrigins,
+		RequestsPerHour: f.RequestsPerHour, AuthPerMinute: f.AuthRequestsPerMinute, APIPerMinute: f.APIRequestsPerMinute,
+		ConnectionsPerAddress: f.MaxConnectionsPerAddress,
+		TrustedProxies:        f.TrustedProxies, AllowedOrigins: f.AllowedOrigins,
 		DrainWindow: f.DrainWindow,
 		Dev:         f.Dev, Log: log,
 	}, nil

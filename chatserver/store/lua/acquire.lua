@@ -3,13 +3,13 @@
 -- KEYS[2] session:{user}:held
 -- ARGV[1] server
 -- ARGV[2] session id
--- ARGV[3] policy: reject, replace or allow
+-- ARGV[3] most sessions that the user may have; 0: no limit
 -- ARGV[4] now, unix ms
 -- ARGV[5] live servers, space separated
 -- ARGV[6] dead servers, space separated
--- Returns {'held', sids to signal out...}, or {'online'} if refused, or
+-- Returns {'held', the user's other sids...}, or {'online'} if they are too many, or
 -- {'unknown', servers...} that hold a session and are on neither list; then nothing changed.
-local server, sid, policy = ARGV[1], ARGV[2], ARGV[3]
+local server, sid, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
 local function set(list)
   local s = {}
@@ -39,13 +39,10 @@ end
 for _, holder in ipairs(gone) do
   redis.call('HDEL', KEYS[2], holder)
 end
-if policy == 'reject' and #others > 1 and not same then
+if most > 0 and #others - 1 >= most and not same then
   return {'online'}
 end
 redis.call('HSET', KEYS[2], server .. ' ' .. sid, 1)
 redis.call('HSET', KEYS[1], 'status', 'online', 'server', server)
 redis.call('HSETNX', KEYS[1], 'since', ARGV[4])
-if policy ~= 'replace' then
-  return {'held'}
-end
 return others

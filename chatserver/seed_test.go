@@ -1,0 +1,44 @@
+package chatserver
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/chatcluster/chatcluster/chatserver/store"
+)
+
+func TestUsersFileIsRead(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "users")
+	text := "# people\nalice:pass:word\n\nbob:$2a$10$abc\r\n" +
+		"carol:$2a$10$abc:admin\ndave:pass:word:moderator\nerin:admin\nfrank:admin:user\ngrace:word:Admin\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	seeds, err := readSeeds(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []seed{
+		{user: "alice", secret: "pass:word"},
+		{user: "bob", secret: "$2a$10$abc"},
+		{user: "carol", secret: "$2a$10$abc", role: store.RoleAdmin, ranked: true},
+		{user: "dave", secret: "pass:word", role: store.RoleModerator, ranked: true},
+		{user: "erin", secret: "admin"},
+		{user: "frank", secret: "admin", role: store.RoleUser, ranked: true},
+		{user: "grace", secret: "word:Admin"},
+	}
+	if !slices.Equal(seeds, want) {
+		t.Errorf("got %+v, want %+v", seeds, want)
+	}
+	for _, bad := range []string{"alice", "alice:", "alice::admin", "no such name:x"} {
+		if err := os.WriteFile(file, []byte(bad), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readSeeds(file); err == nil {
+			t.Errorf("%q was taken for an account", bad)
+		}
+	}
+}
