@@ -16,25 +16,6 @@ const (
 
 var clusterArgs = []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "2000"}
 
-// StartCluster starts three masters with their files in dir; the caller stops them.
-func StartCluster(dir string) (*Redis, error) {
-	r := &Redis{IsCluster: true}
-	for range masters {
-		n, err := startNode(dir, clusterArgs...)
-		if err != nil {
-			r.Stop()
-			return nil, err
-		}
-		r.Nodes = append(r.Nodes, n)
-		r.URLs = append(r.URLs, "redis://"+n.Addr)
-	}
-	if err := r.form(); err != nil {
-		r.Stop()
-		return nil, fmt.Errorf("form a cluster: %w", err)
-	}
-	return r, nil
-}
-
 // form gives each node a third of the slots, introduces them, and waits until all agree.
 func (r *Redis) form() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
@@ -79,14 +60,24 @@ func (n *Node) awaitCluster() error {
 }
 
 // AddReplica starts a replica of one of the masters and waits until it has its data.
-func (r *Redis) AddReplica(ctx context.Context, dir string, master *Node) error {
-	n, err := startNode(dir, clusterArgs...)
+func (r *Redis) AddReplica(ctx context.Context, master *Node) (*Node, error) {
+	n, err := startNode(r.dir, r.args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.Nodes = append(r.Nodes, n)
+	if err := r.replicate(ctx, n, master); err != nil {
+		return nil, fmt.Errorf("replicate %s: %w", master.Addr, err)
+	}
+	return n, nil
+}
+
+func (r *Redis) replicate(ctx context.Context, n, master *Node) error {
 	of, c := master.Client(), n.Client()
 	defer func() { _, _ = of.Close(), c.Close() }()
+	if !r.IsCluster {
+		return n.Follow(ctx, master)
+	}
 	id, err := of.Do(ctx, "CLUSTER", "MYID").Text()
 	if err != nil {
 		return err
@@ -96,19 +87,56 @@ func (r *Redis) AddReplica(ctx context.Context, dir string, master *Node) error 
 	}
 	// It is refused until gossip has told of the master.
 	if err := await(func(ctx context.Context) error { return c.Do(ctx, "CLUSTER", "REPLICATE", id).Err() }); err != nil {
-		return fmt.Errorf("replicate %s: %w", master.Addr, err)
+		return err
 	}
-	err = await(func(ctx context.Context) error {
+	if err := n.AwaitSync(); err != nil {
+		return err
+	}
+	return r.awaitKnown(n)
+}
+
+// Follow makes a node that is in no cluster a replica, and waits until it has the master's
+// data in place of its own.
+func (n *Node) Follow(ctx context.Context, master *Node) error {
+	c := n.Client()
+	defer func() { _ = c.Close() }()
+	if err := c.Do(ctx, "REPLICAOF", "127.0.0.1", master.port).Err(); err != nil {
+		return err
+	}
+	return n.AwaitSync()
+}
+
+// Promote makes a replica that is in no cluster a master.
+func (n *Node) Promote(ctx context.Context) error {
+	c := n.Client()
+	defer func() { _ = c.Close() }()
+	return c.Do(ctx, "REPLICAOF", "NO", "ONE").Err()
+}
+
+// AwaitSync waits until a replica has its master's data.
+func (n *Node) AwaitSync() error {
+	c := n.Client()
+	defer func() { _ = c.Close() }()
+	return await(func(ctx context.Context) error {
 		info, err := c.Info(ctx, "replication").Result()
 		if err == nil && !strings.Contains(info, "master_link_status:up") {
 			err = fmt.Errorf("replica %s is not in sync: %s", n.Addr, info)
 		}
 		return err
 	})
-	if err != nil {
+}
+
+// AwaitMaster waits until the node is a master that takes commands.
+func (n *Node) AwaitMaster() error {
+	c := n.Client()
+	defer func() { _ = c.Close() }()
+	return await(func(ctx context.Context) error {
+		info, err := c.Info(ctx, "replication", "cluster").Result()
+		if err == nil && !strings.Contains(info, "role:master") {
+			err = fmt.Errorf("%s is no master: %s", n.Addr, info)
+		}
 		return err
-	}
-	return r.awaitKnown(n)
+	})
 }
 
 // awaitKnown waits until all nodes know one, as a failover needs.
@@ -188,15 +216,42 @@ func moveKeys(ctx context.Context, source *redis.Client, port int, slot int64) e
 	}
 }
 
-// owners finds the node that serves key, and one that does not.
+// Owner is the master that serves key.
+func (r *Redis) Owner(ctx context.Context, key string) (*Node, error) {
+	if !r.IsCluster {
+		return r.Nodes[0], nil
+	}
+	from, _, err := r.owners(ctx, key)
+	return from, err
+}
+
+// Replica is a replica of a master.
+func (r *Redis) Replica(ctx context.Context, master *Node) (*Node, error) {
+	c := master.Client()
+	defer func() { _ = c.Close() }()
+	info, err := c.Info(ctx, "replication").Result()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range r.Nodes {
+		if strings.Contains(info, fmt.Sprintf("port=%d,", n.port)) {
+			return n, nil
+		}
+	}
+	return nil, fmt.Errorf("%s has no replica: %s", master.Addr, info)
+}
+
+// owners finds the master that serves key, and one that does not.
 func (r *Redis) owners(ctx context.Context, key string) (from, to *Node, err error) {
 	for _, n := range r.Nodes {
 		c := n.Client()
-		err := c.Get(ctx, key).Err()
+		err := c.Exists(ctx, key).Err()
+		role, _ := c.Info(ctx, "replication").Result()
 		_ = c.Close()
-		if redis.HasErrorPrefix(err, "MOVED") {
+		switch {
+		case redis.HasErrorPrefix(err, "MOVED") && strings.Contains(role, "role:master"):
 			to = n
-		} else {
+		case err == nil:
 			from = n
 		}
 	}

@@ -27,18 +27,10 @@ type Node struct {
 	admin     redis.Options // of a client that may do everything
 	binary    string
 	args      []string
+	dir       string
 	log       string // file
 	process   *exec.Cmd
 	exited    chan struct{} // closed when the process has ended
-}
-
-// StartStandalone starts one server with its files in dir; the caller stops it.
-func StartStandalone(dir string) (*Redis, error) {
-	n, err := startNode(dir)
-	if err != nil {
-		return nil, err
-	}
-	return &Redis{URLs: []string{"redis://" + n.Addr}, Nodes: []*Node{n}}, nil
 }
 
 func startNode(dir string, args ...string) (*Node, error) {
@@ -79,7 +71,7 @@ func tryNode(dir string, admin *redis.Options, args []string) (*Node, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	n.log = filepath.Join(dir, "log")
+	n.dir, n.log = dir, filepath.Join(dir, "log")
 	n.args = slices.Concat(port, []string{
 		"--bind", "127.0.0.1", "--cluster-port", strconv.Itoa(n.bus),
 		"--dir", dir, "--logfile", n.log, "--save", "", "--appendonly", "no", "--daemonize", "no",
@@ -110,10 +102,33 @@ func (n *Node) start() error {
 	return nil
 }
 
-// Restart starts a stopped node again on its address, empty.
+// Restart starts a stopped node again on its address, with what its append-only file has; one
+// without a file is empty.
 func (n *Node) Restart() error {
 	n.Stop()
 	return n.start()
+}
+
+// Remember copies the append-only file. What it returns stops the node and starts it again
+// with the copy, as if what was written since had never reached the disk.
+func (n *Node) Remember() (restart func() error, err error) {
+	file, copied := filepath.Join(n.dir, "appendonlydir"), filepath.Join(n.dir, "remembered")
+	if err := os.RemoveAll(copied); err != nil {
+		return nil, err
+	}
+	if err := os.CopyFS(copied, os.DirFS(file)); err != nil {
+		return nil, fmt.Errorf("copy the append-only file: %w", err)
+	}
+	return func() error {
+		n.Stop()
+		if err := os.RemoveAll(file); err != nil {
+			return err
+		}
+		if err := os.Rename(copied, file); err != nil {
+			return err
+		}
+		return n.start()
+	}, nil
 }
 
 func (n *Node) awaitPing() error {
@@ -158,6 +173,12 @@ func await(f func(context.Context) error) error {
 // Stop kills the process and waits for its end. It is idempotent.
 func (n *Node) Stop() {
 	_ = n.process.Process.Kill() // fails if it has ended
+	<-n.exited
+}
+
+// Terminate asks the process to end, as a service manager does, and waits for it.
+func (n *Node) Terminate() {
+	_ = n.process.Process.Signal(syscall.SIGTERM)
 	<-n.exited
 }
 

@@ -1,8 +1,11 @@
-// Package redistest starts real redis-servers for tests: one alone, or three masters that
-// form a Redis Cluster. It needs redis-server in PATH, and knows nothing of chat.
+// Package redistest starts real redis-servers for tests: one alone or three masters that form
+// a Redis Cluster, with replicas and append-only files on request. It needs redis-server in
+// PATH, and knows nothing of chat.
 package redistest
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"testing"
 
@@ -11,11 +14,78 @@ import (
 
 // Redis is a running server or cluster.
 type Redis struct {
-	URLs      []string // one, or one a node
-	Nodes     []*Node
+	URLs      []string // one, or one a master
+	Nodes     []*Node  // masters first
 	IsCluster bool
 	Files     Files // of Secure
+
+	dir  string
+	args []string // of each node
 }
+
+// Layout is what Start starts.
+type Layout struct {
+	Cluster  bool   // three masters, instead of one server
+	Replicas int    // of each master
+	Fsync    string // appendfsync of an append-only file; empty: what a node holds ends with it
+}
+
+// Run starts what the layout says; it stops when the test ends.
+func Run(tb testing.TB, l Layout) *Redis {
+	tb.Helper()
+	return started(tb, func(dir string) (*Redis, error) { return Start(dir, l) })
+}
+
+// Start starts what the layout says, with its files in dir; the caller stops it.
+func Start(dir string, l Layout) (*Redis, error) {
+	r := &Redis{IsCluster: l.Cluster, dir: dir}
+	if l.Replicas > 0 {
+		r.args = append(r.args, "--repl-diskless-sync-delay", "0")
+	}
+	if l.Fsync != "" {
+		r.args = append(r.args, "--appendonly", "yes", "--appendfsync", l.Fsync)
+	}
+	if err := r.start(l); err != nil {
+		r.Stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Redis) start(l Layout) error {
+	count := 1
+	if l.Cluster {
+		count = masters
+		r.args = append(r.args, clusterArgs...)
+	}
+	for range count {
+		n, err := startNode(r.dir, r.args...)
+		if err != nil {
+			return err
+		}
+		r.Nodes = append(r.Nodes, n)
+		r.URLs = append(r.URLs, "redis://"+n.Addr)
+	}
+	if l.Cluster {
+		if err := r.form(); err != nil {
+			return fmt.Errorf("form a cluster: %w", err)
+		}
+	}
+	for range l.Replicas {
+		for _, master := range r.Nodes[:count] {
+			if _, err := r.AddReplica(context.Background(), master); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// StartStandalone starts one server with its files in dir; the caller stops it.
+func StartStandalone(dir string) (*Redis, error) { return Start(dir, Layout{}) }
+
+// StartCluster starts three masters with their files in dir; the caller stops them.
+func StartCluster(dir string) (*Redis, error) { return Start(dir, Layout{Cluster: true}) }
 
 // Standalone starts one server, which stops when the test ends.
 func Standalone(tb testing.TB) *Redis {

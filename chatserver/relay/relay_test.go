@@ -310,7 +310,8 @@ func TestReplicaTakesOverFromAKilledMaster(t *testing.T) {
 	r, e := start(t, client)
 	channels := rooms(30)
 	subscribe(t, r, channels...)
-	must(t, server.AddReplica(t.Context(), t.TempDir(), server.Nodes[0]))
+	_, err := server.AddReplica(t.Context(), server.Nodes[0])
+	must(t, err)
 	before := map[string]int{}
 	for _, c := range channels {
 		before[c] = e.resubscribed(c)
