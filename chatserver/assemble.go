@@ -28,6 +28,9 @@ func (s *Server) openStore(ctx, life context.Context) (*store.Store, error) {
 		ServerID:     s.config.NodeID,
 		HistoryCount: s.config.HistoryCount,
 		HistoryAge:   s.config.HistoryAge,
+		Durability:   durabilities[s.config.Durability],
+		Replicas:     s.config.DurabilityReplicas,
+		Log:          s.log,
 	}
 	if s.config.Dev && len(o.URLs) == 0 {
 		url, err := runDevRedis(life)

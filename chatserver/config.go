@@ -22,7 +22,10 @@ type Config struct {
 	Plaintext        bool // HTTP instead of HTTPS, on a loopback address
 	PlaintextExposed bool // and on any other
 
-	Redis   Redis
+	Redis              Redis
+	Durability         string // memory, replicated or durable; empty: memory
+	DurabilityReplicas int    // that must have a message
+
 	TLS     KeyFiles // of the HTTPS listener
 	LineTLS KeyFiles // of the line listener; empty: the same
 
@@ -84,6 +87,13 @@ func (c *Config) policy() (p store.Policy, ok bool) {
 	return store.Policy{}, false
 }
 
+var durabilities = map[string]store.Durability{
+	"":           store.Memory,
+	"memory":     store.Memory,
+	"replicated": store.Replicated,
+	"durable":    store.Durable,
+}
+
 // validate says what cannot work before anything is started.
 func (c *Config) validate() error {
 	switch {
@@ -108,6 +118,19 @@ func (c *Config) validate() error {
 	if c.AccessTokenTTL <= 0 || c.PlainTokenTTL <= 0 || c.RefreshTokenTTL < max(c.AccessTokenTTL, c.PlainTokenTTL) {
 		// A token of a session that has ended is refused, whatever it says itself.
 		return errors.New("tokens end before they are of use: set --refresh-token-ttl to no less than --access-token-ttl and --plain-token-ttl, and these above 0")
+	}
+	return c.validateDurability()
+}
+
+func (c *Config) validateDurability() error {
+	durability, known := durabilities[c.Durability]
+	switch {
+	case !known:
+		return fmt.Errorf("--durability is memory, replicated or durable, not %q", c.Durability)
+	case durability == store.Replicated && c.DurabilityReplicas < 1:
+		return errors.New("--durability replicated waits for replicas: set --durability-replicas to 1 or more")
+	case durability != store.Memory && c.Dev && len(c.Redis.URLs) == 0:
+		return errors.New("the built-in Redis of --dev forgets everything: --durability needs a real one, named by --redis")
 	}
 	return nil
 }

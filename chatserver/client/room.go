@@ -158,7 +158,8 @@ func (c *Client) noteMessage(e protocol.Event) (gap, fresh bool) {
 	if same && e.Offset <= r.offset {
 		return false, false
 	}
-	gap = r.epoch != "" && (!same || e.Offset > r.offset+1)
+	// A new epoch continues the one before it, unless a reset came first.
+	gap = r.epoch != "" && e.Offset != r.offset+1
 	r.offset = e.Offset
 	if e.Epoch != "" {
 		r.epoch = e.Epoch
@@ -179,11 +180,8 @@ func (c *Client) noteJoined(e protocol.Event) (gap bool) {
 	if r == nil || j.resuming && e.Recovered == nil {
 		return false // left meanwhile, or it was joined already and the messages tell the position
 	}
-	gap = j.resuming && !*e.Recovered
-	if gap || !j.resuming {
-		r.epoch, r.offset = e.Epoch, e.Offset
-	}
-	return gap
+	r.epoch, r.offset = e.Epoch, e.Offset // of a resume that succeeded: the same offset, perhaps in a new epoch
+	return j.resuming && !*e.Recovered
 }
 
 // noteError settles the request that was refused. What can be tried again stays

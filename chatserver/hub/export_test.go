@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"testing"
 	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
 // FanOutForBenchmark returns a function that delivers one new message to so
@@ -14,7 +16,7 @@ func FanOutForBenchmark(b *testing.B, clients int, t Transport) func() {
 	h := New(Config{Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, nil, nil)
 	b.Cleanup(h.tasks.end)
 	r := newRoom(h, "Lobby")
-	r.epoch, r.oldest = "epoch", 1
+	r.line, r.oldest = store.Lineage{Epoch: "epoch"}, 1
 	var members []*Client
 	for range clients {
 		c := &Client{hub: h, transport: t, gone: make(chan struct{})}

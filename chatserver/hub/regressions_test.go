@@ -162,6 +162,7 @@ func TestAHistoryOfLongMessagesIsCutToWhatAClientCanTake(t *testing.T) {
 	for n := range 30 {
 		alice.says(t, "Lobby", strings.Repeat("\x01", 1000), fmt.Sprint(n)) // six bytes each in JSON
 		alice.expect(t, "an ack", func(e protocol.Event) bool { return e.Type == protocol.TypeAck && e.ID == fmt.Sprint(n) })
+		alice.expect(t, "the message", func(e protocol.Event) bool { return e.Type == protocol.TypeMessage && e.ID == fmt.Sprint(n) })
 	}
 	alice.Handle(t.Context(), protocol.Request{Type: protocol.TypeHistory, Room: "Lobby"})
 	h := alice.expect(t, "history", kind(protocol.TypeHistory))

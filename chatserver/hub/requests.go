@@ -354,7 +354,7 @@ func (c *Client) newest(room string, log store.Log) (messages []protocol.Event, 
 		if err != nil {
 			continue
 		}
-		m := rec.event(room, log.Epoch, e.Offset)
+		m := rec.event(room, log.At(e.Offset).Epoch, e.Offset)
 		if size += len(m.AppendJSON(nil)); size > c.hub.cfg.QueueBytes/4 && len(messages) > 0 {
 			left = true
 			break

@@ -43,10 +43,10 @@ func (r *room) join(ctx context.Context, c *Client, how joining) error {
 	}
 	r.mu.Lock()
 	if how.fromStart {
-		how.from = &store.Position{Epoch: r.epoch}
+		how.from = &store.Position{Epoch: r.line.Epoch}
 	}
 	if how.from == nil || r.byOwner[c] != nil {
-		how.answer(c, r.joined(r.last, nil))
+		how.answer(c, r.joined(r.position(), nil))
 		r.add(c)
 		r.mu.Unlock()
 		return nil
@@ -83,7 +83,7 @@ func (r *room) resume(ctx context.Context, c *Client, how joining, at store.Posi
 
 // continues says whether a part of the log follows a position without a gap.
 func continues(log store.Log, at store.Position) bool {
-	return log.Epoch == at.Epoch && len(log.Entries) > 0 && log.Entries[0].Offset == at.Offset+1
+	return log.Continues(at) && len(log.Entries) > 0 && log.Entries[0].Offset == at.Offset+1
 }
 
 // resumeFromLog queues the entries up to upTo, then what came meanwhile, until
@@ -94,10 +94,10 @@ func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at sto
 			if e.Offset > upTo {
 				break
 			}
-			if err := r.enqueueEntry(ctx, c, at.Epoch, e); err != nil {
+			if err := r.enqueueEntry(ctx, c, log.At(e.Offset), e); err != nil {
 				return err
 			}
-			at.Offset = e.Offset
+			at = log.At(e.Offset)
 		}
 		var done bool
 		if done, upTo = r.resumeFromMemory(c, how, at, false); done {
@@ -118,7 +118,7 @@ func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at sto
 
 // enqueueEntry queues a log entry once the client has room for it. An entry that
 // is not ours is left out, as it is for everybody.
-func (r *room) enqueueEntry(ctx context.Context, c *Client, epoch string, e store.Entry) error {
+func (r *room) enqueueEntry(ctx context.Context, c *Client, at store.Position, e store.Entry) error {
 	rec, err := decodeRecord(e.Payload)
 	if err != nil {
 		return nil //nolint:nilerr // append has reported it when the entry was new
@@ -126,7 +126,7 @@ func (r *room) enqueueEntry(ctx context.Context, c *Client, epoch string, e stor
 	if err := c.waitForRoom(ctx); err != nil {
 		return err
 	}
-	c.enqueue(newFrame(rec.event(r.name, epoch, e.Offset)))
+	c.enqueue(newFrame(rec.event(r.name, at.Epoch, at.Offset)))
 	return nil
 }
 
@@ -139,8 +139,8 @@ const resumePage = 100
 func (r *room) resumeFromMemory(c *Client, how joining, at store.Position, first bool) (done bool, upTo uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if at.Epoch != r.epoch || at.Offset > r.last {
-		how.answer(c, r.joined(r.last, new(false)))
+	if !r.line.Continues(at) || at.Offset > r.last {
+		how.answer(c, r.joined(r.position(), new(false)))
 		r.add(c)
 		return true, 0
 	}
@@ -157,7 +157,7 @@ func (r *room) resumeFromMemory(c *Client, how joining, at store.Position, first
 		return false, r.last
 	}
 	if first {
-		how.answer(c, r.joined(at.Offset, new(true)))
+		how.answer(c, r.joined(at, new(true)))
 	}
 	for _, f := range missing {
 		c.enqueue(f)
@@ -170,7 +170,7 @@ func (r *room) resumeFromMemory(c *Client, how joining, at store.Position, first
 func (r *room) joinAnew(c *Client, how joining) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	how.answer(c, r.joined(r.last, new(false)))
+	how.answer(c, r.joined(r.position(), new(false)))
 	r.add(c)
 }
 
@@ -178,7 +178,8 @@ func (r *room) joinAnew(c *Client, how joining) {
 // has: the client comes from a server that was faster.
 func (r *room) waitFor(ctx context.Context, p store.Position) error {
 	r.mu.Lock()
-	ahead := p.Epoch != r.epoch || p.Offset > r.last
+	_, known := r.line.Shared(p.Epoch)
+	ahead := !known || r.line.Continues(p) && p.Offset > r.last
 	r.mu.Unlock()
 	if !ahead {
 		return nil
@@ -187,7 +188,7 @@ func (r *room) waitFor(ctx context.Context, p store.Position) error {
 	if err != nil {
 		return err
 	}
-	if head.Epoch != p.Epoch || head.Offset < p.Offset {
+	if !head.Continues(p) || head.Last < p.Offset {
 		return nil // the log does not have it either: it is lost
 	}
 	select {
@@ -198,8 +199,10 @@ func (r *room) waitFor(ctx context.Context, p store.Position) error {
 	}
 }
 
-// joined is the event for a new member: the messages after offset follow.
-// Callers hold r.mu.
-func (r *room) joined(offset uint64, recovered *bool) protocol.Event {
-	return protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: r.epoch, Offset: offset, Recovered: recovered}
+// position is where the room is. Callers hold r.mu.
+func (r *room) position() store.Position { return store.Position{Epoch: r.line.Epoch, Offset: r.last} }
+
+// joined is the event for a new member: the messages after at follow. Callers hold r.mu.
+func (r *room) joined(at store.Position, recovered *bool) protocol.Event {
+	return protocol.Event{Type: protocol.TypeJoined, Room: r.name, Epoch: at.Epoch, Offset: at.Offset, Recovered: recovered}
 }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -47,12 +48,14 @@ type room struct {
 	}
 
 	mu      sync.Mutex // guards what follows; held while a frame is queued to every member
-	epoch   string
+	line    store.Lineage
 	last    uint64   // offset of the last message delivered
 	recent  []*Frame // ring: the frame with offset o is at o % recentFrames
 	oldest  uint64   // lowest offset in recent
 	members []*member
 	byOwner map[*Client]*member
+
+	staleSince time.Time // guarded by mu: since when Redis answers with a former epoch
 
 	refs   int       // guarded by Hub.mu: clients in or on their way into the room
 	unused time.Time // guarded by Hub.mu: since when refs is 0
@@ -140,13 +143,19 @@ func (r *room) process(ctx context.Context) {
 
 // apply delivers a live message, or reports that the log has to be read first.
 func (r *room) apply(m liveMessage) bool {
-	if m.offset == 0 {
+	if m.offset == 0 && len(m.body) > 0 {
 		r.ephemeral(m.body)
 		return true
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m.epoch != r.epoch || m.offset > r.last+1 {
+	if m.epoch != r.line.Epoch {
+		return false
+	}
+	if len(m.body) == 0 { // the news that this epoch began
+		return true
+	}
+	if m.offset > r.last+1 {
 		return false
 	}
 	if m.offset == r.last+1 {
@@ -203,9 +212,9 @@ const paceTime = time.Second
 
 func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	r.mu.Lock()
-	epoch, last := r.epoch, r.last
+	line, last := r.line, r.last
 	r.mu.Unlock()
-	if epoch == "" {
+	if line.Epoch == "" {
 		return true, r.open(ctx)
 	}
 
@@ -216,28 +225,52 @@ func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	r.hub.metrics.fills.Inc()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if log.Epoch != r.epoch {
-		r.reset(log.Epoch, log.First-1) // all of the new epoch is unseen
+	if r.isStale(log) {
+		return false, errStale
+	}
+	if !log.Continues(r.position()) {
+		fork, ok := log.Fork(r.line, r.last)
+		if !ok {
+			fork = log.First - 1 // all of it is unseen
+		}
+		r.reset(log.Lineage, fork)
 		return false, nil
 	}
-	if log.Last < r.last {
-		r.reset(log.Epoch, log.Last)
-		return true, nil
-	}
+	r.line = log.Lineage
 	if len(log.Entries) == 0 {
 		if log.Last > r.last {
-			r.reset(log.Epoch, log.Last) // all that was missed has left the log
+			r.reset(log.Lineage, log.Last) // all that was missed has left the log
 		}
 		return true, nil
 	}
 	if first := log.Entries[0].Offset; first > r.last+1 {
-		r.reset(log.Epoch, first-1)
+		r.reset(log.Lineage, first-1)
 	}
 	for _, e := range log.Entries {
 		r.append(e.Offset, e.Payload)
 	}
 	return r.last >= log.Last, nil
 }
+
+// errStale is an answer of a Redis that does not know yet that another took over.
+var errStale = errors.New("the log is of an epoch that has ended: another Redis has taken over")
+
+// isStale says whether log is of an epoch that this room has left behind. A Redis that says
+// so for long is not late: somebody went back to it. Callers hold r.mu.
+func (r *room) isStale(log store.Log) bool {
+	_, former := r.line.Shared(log.Epoch)
+	if !former || log.Epoch == r.line.Epoch {
+		r.staleSince = time.Time{}
+		return false
+	}
+	if r.staleSince.IsZero() {
+		r.staleSince = time.Now()
+	}
+	return time.Since(r.staleSince) < staleTime
+}
+
+// staleTime is how long a master may take to learn that it is none any more.
+const staleTime = 15 * time.Second
 
 // open takes the position at the end of the log. The channel is subscribed
 // already, so what comes after the position is in the inbox.
@@ -248,7 +281,7 @@ func (r *room) open(ctx context.Context) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.epoch, r.last, r.oldest = head.Epoch, head.Offset, head.Offset+1
+	r.line, r.last, r.oldest = head.Lineage, head.Last, head.Last+1
 	close(r.ready)
 	return nil
 }
@@ -267,7 +300,7 @@ func (r *room) append(offset uint64, body []byte) {
 		r.trimRecent()
 		return
 	}
-	f := newFrame(rec.event(r.name, r.epoch, offset))
+	f := newFrame(rec.event(r.name, r.line.At(offset).Epoch, offset))
 	r.last = offset
 	r.recent[offset%recentFrames] = f
 	r.trimRecent()
@@ -283,10 +316,10 @@ func (r *room) trimRecent() {
 
 // reset starts anew from a position that the old one does not lead to, and
 // tells the members, who have to read the history if they want it. Callers hold r.mu.
-func (r *room) reset(epoch string, last uint64) {
-	r.epoch, r.last, r.oldest = epoch, last, last+1
+func (r *room) reset(line store.Lineage, last uint64) {
+	r.line, r.last, r.oldest = line, last, last+1
 	r.hub.metrics.resets.Inc()
-	r.broadcast(newFrame(protocol.Event{Type: protocol.TypeReset, Room: r.name, Epoch: epoch, Offset: last}))
+	r.broadcast(newFrame(protocol.Event{Type: protocol.TypeReset, Room: r.name, Epoch: line.Epoch, Offset: last}))
 }
 
 // broadcast queues f to every member. Callers hold r.mu, which is what keeps

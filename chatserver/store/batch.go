@@ -113,17 +113,28 @@ func (b *batcher) fill(batch []*request) []*request {
 
 // runOne is a batch of one, with the caller's context.
 func (s *Store) runOne(ctx context.Context, c call) (string, error) {
-	value, err := c.script.Run(ctx, s.client, c.keys, c.args...).Text()
-	if errors.Is(err, redis.ErrClosed) {
-		err = ErrClosed
+	var res result
+	if s.atOnce {
+		res.value, res.err = c.script.Run(ctx, s.client, c.keys, c.args...).Text()
+	} else {
+		r := &request{call: c, reply: make(chan result, 1)}
+		s.commit(ctx, []*request{r})
+		res = <-r.reply
 	}
-	return value, err
+	if errors.Is(res.err, redis.ErrClosed) {
+		res.err = ErrClosed
+	}
+	return res.value, res.err
 }
 
-// flush runs a batch in one pipeline and answers each request.
+// flush runs a batch and answers each request.
 func (s *Store) flush(ctx context.Context, batch []*request) {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
+	if !s.atOnce {
+		s.commit(ctx, batch)
+		return
+	}
 	calls := make([]call, len(batch))
 	for i, r := range batch {
 		calls[i] = r.call

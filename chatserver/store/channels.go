@@ -34,7 +34,8 @@ func (s *Store) Broadcast(ctx context.Context, channel string, payload []byte) e
 }
 
 // ParseLive parts what a channel carries, "<offset> <epoch> <payload>". Offset 0 and epoch
-// "-" mark a broadcast. body is a part of payload.
+// "-" mark a broadcast; without a body a room's log has to be read, since an epoch began.
+// body is a part of payload.
 func ParseLive(payload []byte) (offset uint64, epoch string, body []byte, ok bool) {
 	number, rest, ok := bytes.Cut(payload, []byte{' '})
 	if !ok {

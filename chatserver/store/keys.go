@@ -15,7 +15,7 @@ func directKey(user string) string      { return "direct:{" + user + "}" }      
 func roomKey(room string) string        { return "room:{" + room + "}" }              // set of active users
 func presenceKey(room string) string    { return "room:{" + room + "}:presence" }     // hash: user -> servers, space separated
 func logKey(room string) string         { return "room:{" + room + "}:log" }          // stream: id "<offset>-0", field "m"
-func metaKey(room string) string        { return "room:{" + room + "}:meta" }         // hash: epoch, offset
+func metaKey(room string) string        { return "room:{" + room + "}:meta" }         // hash: epoch, offset, and what lib/epoch.lua and announce.lua say
 func sentKey(room, user string) string  { return "room:{" + room + "}:sent:" + user } // list: id, offset, id, offset, newest first
 func serverKey(name string) string      { return "server:{" + name + "}" }            // string with a TTL: the heartbeat
 func heldKey(name string) string        { return "server:{" + name + "}:held" }       // set: "session <user> <sid>", "room <room> <user>"

@@ -22,14 +22,14 @@ const (
 )
 
 var (
-	publish    = script("publish")
-	head       = script("head")
-	read       = script("read")
-	readBefore = script("read_before")
+	publish    = script("publish", "lib/epoch")
+	head       = script("head", "lib/epoch")
+	read       = script("read", "lib/epoch")
+	readBefore = script("read_before", "lib/epoch")
 )
 
-// Position is a place in a room's log. Offsets count from 1 within an epoch; a new epoch
-// means that the log was lost and positions of the old one mean nothing.
+// Position is a place in a room's log. Offsets count from 1 without gaps. The same offset
+// stands for another message only in another epoch; see Lineage.
 type Position struct {
 	Epoch  string
 	Offset uint64
@@ -56,14 +56,14 @@ type Entry struct {
 
 // Log is a part of a room's log, and of the same instant its epoch and bounds.
 type Log struct {
-	Epoch   string
+	Lineage
 	First   uint64 // offset of the oldest entry kept; Last+1 if none is
 	Last    uint64 // offset of the newest message ever; 0 if there was none
 	Entries []Entry
 }
 
-// Publish appends a message to its room's log and sends it to the room's channel, once: a
-// message whose ID the user sent to the room in the last 15 minutes (among the last 64)
+// Publish appends a message to its room's log and, as soon as it is as safe as Options asks
+// for, announces it on the room's channel, once: a message whose ID the user sent to the room in the last 15 minutes (among the last 64)
 // returns the first one's position. If ctx ends first, the message may or may not be
 // published; sending it again with the same ID settles that.
 func (s *Store) Publish(ctx context.Context, m Message) (Published, error) {
@@ -89,14 +89,18 @@ func (s *Store) publish(ctx context.Context, m Message) (Published, error) {
 }
 
 func (s *Store) publishCall(m Message) call {
-	send := "PUBLISH"
-	if s.sharded {
-		send = "SPUBLISH"
-	}
 	return call{publish,
 		[]string{logKey(m.Room), metaKey(m.Room), sentKey(m.Room, m.User), RoomChannel(m.Room)},
-		[]any{m.ID, m.Payload, randomID(), send,
-			s.historyCount, s.historyAge.Milliseconds(), s.metaAge(), dedupeWindow.Milliseconds()}}
+		[]any{m.ID, m.Payload, randomID(), s.sending(), s.historyCount, s.historyAge.Milliseconds(),
+			s.metaAge(), dedupeWindow.Milliseconds(), s.atOnce}}
+}
+
+// sending is the command that sends to a channel.
+func (s *Store) sending() string {
+	if s.sharded {
+		return "SPUBLISH"
+	}
+	return "PUBLISH"
 }
 
 // parsePublished reads "<offset> <epoch> <0|1>".
@@ -110,26 +114,28 @@ func parsePublished(reply string) (Published, error) {
 	return Published{Position{epoch, offset}, duplicate == "1"}, nil
 }
 
-// Head is the position of a room's newest message. A room without an epoch gets one.
-func (s *Store) Head(ctx context.Context, room string) (Position, error) {
-	reply, err := head.Run(ctx, s.client, []string{logKey(room), metaKey(room)},
-		randomID(), s.metaAge()).StringSlice()
-	if err != nil {
-		return Position{}, fmt.Errorf("read the head of room %s: %w", room, err)
+// Head is a Log without entries and without First. A room without an epoch gets one.
+func (s *Store) Head(ctx context.Context, room string) (Log, error) {
+	reply, err := head.Run(ctx, s.client, logKeys(room), randomID(), s.metaAge(), s.sending()).Slice()
+	if err == nil && len(reply) != 3 {
+		err = errLogReply
 	}
-	offset, err := strconv.ParseUint(reply[1], 10, 64)
-	if err != nil {
-		return Position{}, fmt.Errorf("read the head of room %s: %w", room, err)
+	var l Log
+	if err == nil {
+		l, err = parseHead(reply)
 	}
-	return Position{reply[0], offset}, nil
+	if err != nil {
+		return Log{}, fmt.Errorf("read the head of room %s: %w", room, err)
+	}
+	return l, nil
 }
 
 // Read returns the oldest entries after an offset, at most limit of them unless that is 0.
 // They are all there are if the log still has after+1, and with a limit if the last of them
 // is Last. A room without an epoch gets one.
 func (s *Store) Read(ctx context.Context, room string, after uint64, limit int) (Log, error) {
-	l, err := parseLog(read.Run(ctx, s.client, []string{logKey(room), metaKey(room)},
-		randomID(), s.metaAge(), "("+streamID(after), max(limit, 0)).Slice())
+	l, err := parseLog(read.Run(ctx, s.client, logKeys(room),
+		randomID(), s.metaAge(), s.sending(), after, max(limit, 0)).Slice())
 	if err != nil {
 		return Log{}, fmt.Errorf("read the log of room %s: %w", room, err)
 	}
@@ -139,12 +145,8 @@ func (s *Store) Read(ctx context.Context, room string, after uint64, limit int) 
 // ReadBefore returns the newest entries before an offset, or the newest of all if that is 0,
 // oldest first; at most limit of them unless that is 0.
 func (s *Store) ReadBefore(ctx context.Context, room string, before uint64, limit int) (Log, error) {
-	end := "+"
-	if before > 0 {
-		end = "(" + streamID(before)
-	}
-	l, err := parseLog(readBefore.Run(ctx, s.client, []string{logKey(room), metaKey(room)},
-		randomID(), s.metaAge(), end, max(limit, 0)).Slice())
+	l, err := parseLog(readBefore.Run(ctx, s.client, logKeys(room),
+		randomID(), s.metaAge(), s.sending(), before, max(limit, 0)).Slice())
 	if err != nil {
 		return Log{}, fmt.Errorf("read the log of room %s backwards: %w", room, err)
 	}
@@ -152,31 +154,47 @@ func (s *Store) ReadBefore(ctx context.Context, room string, before uint64, limi
 	return l, nil
 }
 
-func (s *Store) metaAge() int64 { return (s.historyAge + epochKept).Milliseconds() }
+func logKeys(room string) []string {
+	return []string{logKey(room), metaKey(room), RoomChannel(room)}
+}
 
-func streamID(offset uint64) string { return strconv.FormatUint(offset, 10) + "-0" }
+func (s *Store) metaAge() int64 { return (s.historyAge + epochKept).Milliseconds() }
 
 var errLogReply = errors.New("unexpected answer of the script")
 
-// parseLog reads {epoch, last offset, id of the first entry or "", {id, {"m", payload}}...}.
+// parseHead reads {epoch, epochs it continues, last offset}.
+func parseHead(reply []any) (Log, error) {
+	epoch, ok1 := reply[0].(string)
+	before, ok2 := reply[1].(string)
+	last, ok3 := parseOffset(reply[2])
+	lineage, ok4 := parseLineage(epoch, before)
+	if !ok1 || !ok2 || !ok3 || !ok4 {
+		return Log{}, errLogReply
+	}
+	return Log{Lineage: lineage, Last: last}, nil
+}
+
+// parseLog reads the same and {id of the first entry or "", {{id, {"m", payload}}...}}.
 func parseLog(reply []any, err error) (Log, error) {
 	if err != nil {
 		return Log{}, err
 	}
-	if len(reply) < 3 {
+	if len(reply) != 5 {
 		return Log{}, errLogReply
 	}
-	epoch, ok1 := reply[0].(string)
-	last, ok2 := parseOffset(reply[1])
-	first, ok3 := parseOffset(reply[2])
-	if !ok1 || !ok2 {
+	l, err := parseHead(reply)
+	if err != nil {
+		return Log{}, err
+	}
+	entries, ok := reply[4].([]any)
+	if !ok {
 		return Log{}, errLogReply
 	}
-	if !ok3 {
-		first = last + 1
+	if l.First, ok = parseOffset(reply[3]); !ok {
+		l.First = l.Last + 1
 	}
-	l := Log{Epoch: epoch, First: first, Last: last, Entries: make([]Entry, 0, len(reply)-3)}
-	for _, item := range reply[3:] {
+	l.Entries = make([]Entry, 0, len(entries))
+	for _, item := range entries {
 		e, ok := parseEntry(item)
 		if !ok {
 			return Log{}, errLogReply

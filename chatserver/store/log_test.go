@@ -33,7 +33,7 @@ func TestPublishNumbersMessagesOfARoomFromOne(t *testing.T) {
 		if other.Offset != 1 || other.Epoch == epoch {
 			t.Errorf("another room continues this one: %+v", other)
 		}
-		if h := got[Position](t)(s.Head(t.Context(), room)); h != (Position{epoch, 3}) {
+		if h := got[Log](t)(s.Head(t.Context(), room)); h.Epoch != epoch || h.Last != 3 {
 			t.Errorf("head is %+v", h)
 		}
 	})
@@ -42,8 +42,8 @@ func TestPublishNumbersMessagesOfARoomFromOne(t *testing.T) {
 func TestHeadOfANewRoomIsTheEpochOfItsFirstMessage(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		s, room := b.open(t), unique("room")
-		h := got[Position](t)(s.Head(t.Context(), room))
-		if h.Offset != 0 || h.Epoch == "" {
+		h := got[Log](t)(s.Head(t.Context(), room))
+		if h.Last != 0 || h.Epoch == "" {
 			t.Errorf("head of a new room is %+v", h)
 		}
 		l := got[Log](t)(s.Read(t.Context(), room, 0, 0))
@@ -398,7 +398,7 @@ func TestPublishEndsWithItsContextAndWithTheStore(t *testing.T) {
 func TestOffsetsStayExactWhenLarge(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		s, room := b.open(t), unique("room")
-		got[Position](t)(s.Head(t.Context(), room))
+		got[Log](t)(s.Head(t.Context(), room))
 		const large = 1 << 52
 		must(t, s.client.HSet(t.Context(), metaKey(room), "offset", uint64(large)).Err())
 		p := got[Published](t)(s.Publish(t.Context(), say(room, "alice", "", "hello")))

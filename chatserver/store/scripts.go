@@ -12,10 +12,15 @@ import (
 //go:embed lua
 var lua embed.FS
 
-func script(name string) *redis.Script {
-	src, err := lua.ReadFile("lua/" + name + ".lua")
-	if err != nil {
-		panic(err) // the file is compiled in
+// script is lua/<name>.lua, after the libraries that it uses.
+func script(name string, libs ...string) *redis.Script {
+	var src []byte
+	for _, file := range append(libs, name) {
+		part, err := lua.ReadFile("lua/" + file + ".lua")
+		if err != nil {
+			panic(err) // the file is compiled in
+		}
+		src = append(src, part...)
 	}
 	return redis.NewScript(string(src))
 }

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,12 +49,25 @@ type Options struct {
 
 	HistoryCount int           // messages a room keeps at least, up to 100 more; default 1000
 	HistoryAge   time.Duration // a room idle for this long loses its log; default 168 h
+
+	Durability Durability // of what is published
+	// Replicas is how many of them must have a message. Replicated needs at least 1; with
+	// Durable 0 is enough where there are none.
+	Replicas int
+
+	Log *slog.Logger // optional: what an operator of Redis should know
 }
 
 // Store is safe for concurrent use.
 type Store struct {
 	client  redis.UniversalClient
+	log     *slog.Logger
 	sharded bool // the server has sharded pub/sub
+
+	durability Durability
+	replicas   int  // that must have a message
+	waitAOF    bool // the server has WAITAOF
+	atOnce     bool // a message is safe when the script that appends it has returned
 
 	historyCount int
 	historyAge   time.Duration
@@ -76,15 +90,24 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if strings.ContainsAny(o.ServerID, " \t\r\n{}") {
 		return nil, fmt.Errorf("server id %q: use no white space and no braces", o.ServerID)
 	}
+	if o.Durability == Replicated && o.Replicas < 1 {
+		return nil, errors.New("durability replicated with no replica to wait for: ask for at least 1")
+	}
 	client, err := connect(o)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
 		client:       client,
+		log:          o.Log,
+		durability:   o.Durability,
+		replicas:     max(o.Replicas, 0),
 		historyCount: positive(o.HistoryCount, 1000),
 		historyAge:   positive(o.HistoryAge, 168*time.Hour),
 		serverID:     o.ServerID,
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.newName()
 	if err := s.start(ctx); err != nil {
@@ -97,6 +120,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func (s *Store) start(ctx context.Context) error {
 	var err error
 	if s.sharded, err = Sharded(ctx, s.client); err != nil {
+		return err
+	}
+	if err := s.checkDurability(ctx); err != nil {
 		return err
 	}
 	if s.serverID == "" {
@@ -126,15 +152,20 @@ func (s *Store) Close() error {
 	return s.client.Close()
 }
 
-// Sharded tells whether the server has sharded pub/sub (Redis 7, Valkey). Servers that do
-// not know COMMAND INFO list all their commands instead.
+// Sharded tells whether the server has sharded pub/sub (Redis 7, Valkey).
 func Sharded(ctx context.Context, client redis.UniversalClient) (bool, error) {
-	reply, err := client.Do(ctx, "COMMAND", "INFO", "spublish").Slice()
+	return knows(ctx, client, "spublish")
+}
+
+// knows tells whether the server has a command. Servers that do not know COMMAND INFO list
+// all their commands instead.
+func knows(ctx context.Context, client redis.UniversalClient, command string) (bool, error) {
+	reply, err := client.Do(ctx, "COMMAND", "INFO", command).Slice()
 	if err != nil {
-		return false, fmt.Errorf("ask Redis for sharded pub/sub: %w", err)
+		return false, fmt.Errorf("ask Redis for the command %s: %w", command, err)
 	}
-	for _, command := range reply {
-		if info, ok := command.([]any); ok && len(info) > 0 && info[0] == "spublish" {
+	for _, one := range reply {
+		if info, ok := one.([]any); ok && len(info) > 0 && info[0] == command {
 			return true, nil
 		}
 	}

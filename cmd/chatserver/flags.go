@@ -45,6 +45,9 @@ type flags struct {
 	RedisPasswordFile string   `help:"File with the password for Redis." placeholder:"FILE" group:"Redis"`
 	RedisCAFile       string   `name:"redis-ca-file" help:"File with the CAs that Redis' certificate may come from." placeholder:"FILE" group:"Redis"`
 
+	Durability         string `help:"When a message counts, so that it is acknowledged and delivered: when Redis has it in memory, when replicas have it too, or when it is on disk as well (${enum})." enum:"memory,replicated,durable" default:"memory" group:"Redis"`
+	DurabilityReplicas int    `help:"How many replicas must have a message, with replicated and durable. 0 is for durable where Redis has none." default:"1" placeholder:"COUNT" group:"Redis"`
+
 	TLSCertFile     string `name:"tls-cert-file" help:"Certificate of the HTTPS listener. A renewed one is served without a restart." placeholder:"FILE" group:"Certificates"`
 	TLSKeyFile      string `name:"tls-key-file" help:"Its private key." placeholder:"FILE" group:"Certificates"`
 	LineTLSCertFile string `name:"line-tls-cert-file" help:"Certificate of the line listener. Default: that of HTTPS." placeholder:"FILE" group:"Certificates"`
@@ -93,7 +96,8 @@ func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
 		Version: version, NodeID: node,
 		Listen: f.Listen, LineListen: f.LineListen, AdminListen: f.AdminListen,
 		Plaintext: f.Plaintext, PlaintextExposed: f.PlaintextExposed,
-		Redis:          chatserver.Redis{URLs: redis, UsernameFile: f.RedisUsernameFile, PasswordFile: f.RedisPasswordFile, CAFile: f.RedisCAFile},
+		Redis:      chatserver.Redis{URLs: redis, UsernameFile: f.RedisUsernameFile, PasswordFile: f.RedisPasswordFile, CAFile: f.RedisCAFile},
+		Durability: f.Durability, DurabilityReplicas: f.DurabilityReplicas,
 		TLS:            chatserver.KeyFiles{Cert: f.TLSCertFile, Key: f.TLSKeyFile},
 		LineTLS:        chatserver.KeyFiles{Cert: f.LineTLSCertFile, Key: f.LineTLSKeyFile},
 		TokenKeysDir:   f.TokenKeysDir,
