@@ -67,6 +67,10 @@ func TestVerdicts(t *testing.T) {
 			story{acked(1, 2), joined("e1", 2), acked(3), saw(3)},
 			ledger.Counts{Acknowledged: 3, Due: 1, Seen: 1},
 		},
+		"what was said before the join comes after it": {
+			story{acked(1, 2), joined("e1", 2), saw(2)},
+			ledger.Counts{Acknowledged: 2, Seen: 1, Reordered: 1},
+		},
 		"what nobody acknowledged may be seen": {
 			story{joined("e1", 0), saw(1, 2)},
 			ledger.Counts{Seen: 2},
@@ -159,6 +163,12 @@ func TestVerdicts(t *testing.T) {
 				bob.Saw("lobby", "e1", 2, "alice", "")
 			}},
 			ledger.Counts{Acknowledged: 1, Due: 1, Seen: 2},
+		},
+		"a message is acknowledged where it is not": {
+			story{joined("e1", 0), acked(1), func(_ *ledger.Ledger, bob *ledger.Member) {
+				bob.Saw("lobby", "e1", 2, "alice", "e11")
+			}},
+			ledger.Counts{Acknowledged: 1, Due: 1, Seen: 1, Lost: 1, Duplicated: 1, Gaps: 1},
 		},
 		"a message acknowledged twice is one": {
 			story{joined("e1", 0), acked(1, 1), saw(1)},

@@ -38,9 +38,9 @@ type view struct {
 const end = math.MaxUint64
 
 // Joined notes that the member came into a room: it is entitled to everything
-// after offset. A join that continued from the member's position is no news and
-// need not be noted; a repeated one is ignored. A member that comes back without
-// its position calls Left first: it asks for nothing of what it missed.
+// after offset. To a member that is in the room it is no news, whether it joined
+// again or the server continued where it was. One that comes back without its
+// position calls Left first: it asks for nothing of what it missed.
 func (m *Member) Joined(room, epoch string, offset uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,11 +134,10 @@ func (m *Member) Observe(e protocol.Event) {
 	case protocol.TypeAck:
 		m.ledger.Acked(e.Room, e.Epoch, e.Offset, m.name, e.ID)
 	case protocol.TypeJoined:
-		switch {
-		case e.Recovered == nil:
-			m.Joined(e.Room, e.Epoch, e.Offset)
-		case !*e.Recovered:
+		if e.Recovered != nil && !*e.Recovered {
 			m.Reset(e.Room, e.Epoch, e.Offset)
+		} else {
+			m.Joined(e.Room, e.Epoch, e.Offset)
 		}
 	case protocol.TypeReset:
 		m.Reset(e.Room, e.Epoch, e.Offset)

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/chatcluster/chatcluster/chatserver/client"
+	"github.com/chatcluster/chatcluster/chatserver/ledger"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
@@ -25,6 +25,7 @@ import (
 type conversation struct {
 	chat    *chat
 	number  int
+	ledger  *ledger.Ledger
 	members []*member
 	began   time.Time
 	life    context.Context // of the talking
@@ -41,34 +42,23 @@ const conversationRoom = "conversation"
 type member struct {
 	name   string
 	client *client.Client
-	sent   []said // its talker's, until that ends
+	ledger *ledger.Member
+	sent   []*client.Sent // its talker's, until that ends
 
-	mu     sync.Mutex
-	since  uint64 // the offset at which the member came in; what was said before is not for it
-	joined bool
-	heard  []heard
-	gaps   int
-	breaks map[websocket.StatusCode]int // ends of connections, by close code; -1: none was given, or none was made
-	last   time.Time                    // when something was heard
-	silent time.Duration                // the longest time between two things heard
-}
-
-type said struct {
-	text string
-	*client.Sent
-}
-
-type heard struct {
-	offset uint64
-	text   string
-	late   time.Duration // after it was sent
+	mu         sync.Mutex
+	late       []time.Duration              // of what was heard, after it was sent
+	numbers    map[string]int               // the last one of each sender
+	disordered int                          // messages heard after one that their sender said later
+	breaks     map[websocket.StatusCode]int // ends of connections, by close code; -1: none was given, or none was made
+	last       time.Time                    // when something was heard
+	silent     time.Duration                // the longest time between two things heard
 }
 
 // converse brings n members into the room, who send messagesPerSecond together.
 func (c *chat) converse(t *testing.T, n int, messagesPerSecond float64) *conversation {
 	t.Helper()
 	c.talks++
-	talk := &conversation{chat: c, number: c.talks}
+	talk := &conversation{chat: c, number: c.talks, ledger: ledger.New()}
 	talk.life, talk.stop = context.WithCancel(context.Background())
 	t.Cleanup(talk.close)
 	talk.pause.Store(int64(float64(n) / messagesPerSecond * float64(time.Second)))
@@ -86,7 +76,7 @@ func (talk *conversation) add(t *testing.T, n int) {
 	h := talk.chat.httpClient(t)
 	for i := range more {
 		joining.Go(func() (err error) {
-			more[i], err = talk.chat.join(ctx, h, fmt.Sprintf("member%d_%d", talk.number, len(talk.members)+i))
+			more[i], err = talk.join(ctx, h, fmt.Sprintf("member%d_%d", talk.number, len(talk.members)+i))
 			return err
 		})
 	}
@@ -119,7 +109,8 @@ func (talk *conversation) close() {
 }
 
 // join makes an account, logs in and enters the room.
-func (c *chat) join(ctx context.Context, h *http.Client, name string) (*member, error) {
+func (talk *conversation) join(ctx context.Context, h *http.Client, name string) (*member, error) {
+	c := talk.chat
 	var answer struct{ Token, Message string }
 	credentials := map[string]string{"username": name, "password": plainPassword}
 	if status, err := c.post(ctx, h, "/register", credentials, &answer); err != nil || status != http.StatusCreated {
@@ -128,7 +119,10 @@ func (c *chat) join(ctx context.Context, h *http.Client, name string) (*member, 
 	if status, err := c.post(ctx, h, "/login", credentials, &answer); err != nil || status != http.StatusOK {
 		return nil, fmt.Errorf("log %s in: %d %s (%w)", name, status, answer.Message, err)
 	}
-	m := &member{name: name, breaks: make(map[websocket.StatusCode]int)}
+	m := &member{
+		name: name, ledger: talk.ledger.Member(name),
+		numbers: make(map[string]int), breaks: make(map[websocket.StatusCode]int),
+	}
 	var err error
 	m.client, err = client.Dial(ctx, client.Options{
 		URL: "https://" + c.host, TLS: c.tls(), Dial: c.dial, Token: client.StaticToken(answer.Token),
@@ -155,38 +149,35 @@ func (m *member) talk(talk *conversation) {
 		if err != nil {
 			return // finish finds out: the client has ended, and with it all it had to say
 		}
-		m.sent = append(m.sent, said{text, sent})
+		m.sent = append(m.sent, sent)
 		wait.Reset(talk.wait())
 	}
 }
 
 func (m *member) hear(e client.Event) {
+	m.ledger.Observe(e.Event)
+	if e.Type != protocol.TypeMessage || e.Room != conversationRoom {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if e.Gap {
-		m.gaps++
-	}
-	if e.Room != conversationRoom {
-		return
-	}
-	if e.Type == protocol.TypeJoined && !m.joined {
-		m.since, m.joined = e.Offset, true
-	}
-	if e.Type != protocol.TypeMessage {
-		return
-	}
 	now := time.Now()
 	if !m.last.IsZero() {
 		m.silent = max(m.silent, now.Sub(m.last))
 	}
 	m.last = now
-	h := heard{offset: e.Offset, text: e.Message}
-	var n, at int64
 	var who string
-	if _, err := fmt.Sscan(e.Message, &who, &n, &at); err == nil {
-		h.late = now.Sub(time.Unix(0, at))
+	var n int
+	var at int64
+	if _, err := fmt.Sscan(e.Message, &who, &n, &at); err != nil {
+		m.disordered++ // nobody says such a thing
+		return
 	}
-	m.heard = append(m.heard, h)
+	m.late = append(m.late, now.Sub(time.Unix(0, at)))
+	if before, known := m.numbers[who]; known && n <= before {
+		m.disordered++
+	}
+	m.numbers[who] = n
 }
 
 func (m *member) broke(err error) {
@@ -232,125 +223,52 @@ func (talk *conversation) finish(t *testing.T) {
 	talk.stop()
 	talk.talking.Wait()
 	took := time.Since(talk.began)
-	acked := talk.acknowledged(t)
-	last := slices.Max(append([]uint64{0}, offsets(acked)...))
-	eventually(t, time.Minute, "everyone to hear the last message", func(context.Context) error {
-		for _, m := range talk.members {
-			if got := m.lastOffset(); got < last {
-				return fmt.Errorf("%s has heard up to message %d of %d (%v)", m.name, got, last, m.client.Err())
-			}
+	talk.acknowledged(t)
+	eventually(t, time.Minute, "everyone to hear all that was acknowledged", func(context.Context) error {
+		if missing := talk.ledger.Missing(); missing > 0 {
+			return fmt.Errorf("%d are missing: %s", missing, talk.ledger.Report())
 		}
 		return nil
 	})
-	talk.judge(acked).report(t, len(talk.members), took, talk.breaks())
+	talk.report(t, took)
 }
 
-type acknowledged struct {
-	text   string
-	offset uint64
-}
-
-func offsets(all []acknowledged) []uint64 {
-	var list []uint64
-	for _, a := range all {
-		list = append(list, a.offset)
-	}
-	return list
-}
-
-// acknowledged waits for every message that was sent.
-func (talk *conversation) acknowledged(t *testing.T) []acknowledged {
+// acknowledged waits for the acknowledgement of every message that was sent.
+func (talk *conversation) acknowledged(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var all []acknowledged
 	for _, m := range talk.members {
 		for _, s := range m.sent {
-			ack, err := s.Wait(ctx)
-			if err != nil {
-				t.Fatalf("%s said %q and got no acknowledgement: %v", m.name, s.text, err)
+			if _, err := s.Wait(ctx); err != nil {
+				t.Fatalf("%s said %s and got no acknowledgement: %v", m.name, s.ID(), err)
 			}
-			all = append(all, acknowledged{s.text, ack.Offset})
 		}
 	}
-	return all
 }
 
-func (m *member) lastOffset() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.heard) == 0 {
-		return 0
-	}
-	return m.heard[len(m.heard)-1].offset
-}
-
-// verdict is what everyone heard, compared with what was acknowledged.
-type verdict struct {
-	acked, heard                     int
-	lost, duplicated, disordered     int
-	gaps                             int
-	median, percentile99, silentMost time.Duration
-}
-
-func (talk *conversation) judge(acked []acknowledged) verdict {
-	v := verdict{acked: len(acked)}
+func (talk *conversation) report(t *testing.T, took time.Duration) {
+	t.Helper()
 	var late []time.Duration
+	var silence time.Duration
+	disordered := 0
 	for _, m := range talk.members {
 		m.mu.Lock()
-		v.gaps += m.gaps
-		v.silentMost = max(v.silentMost, m.silent)
-		v.add(m.since, m.heard, acked)
-		for _, h := range m.heard {
-			late = append(late, h.late)
-		}
+		late = append(late, m.late...)
+		silence = max(silence, m.silent)
+		disordered += m.disordered
 		m.mu.Unlock()
 	}
+	r := talk.ledger.Report()
+	t.Logf("%d clients, %.0f messages/s for %v: %s",
+		len(talk.members), float64(r.Acknowledged)/took.Seconds(), took.Round(time.Second), r)
+	if r.Acknowledged < len(talk.members) || len(late) < r.Acknowledged {
+		t.Fatalf("%d messages were acknowledged and %d heard by %d members: that is no conversation", r.Acknowledged, len(late), len(talk.members))
+	}
 	slices.Sort(late)
-	if len(late) > 0 {
-		v.median, v.percentile99 = late[len(late)/2], late[len(late)*99/100]
-	}
-	return v
-}
-
-// add judges what one member heard: each message that was acknowledged since it
-// came in must be there, at the offset that its sender was told, once; offsets
-// and each sender's own numbers must rise.
-func (v *verdict) add(since uint64, all []heard, acked []acknowledged) {
-	v.heard += len(all)
-	at := make(map[string]uint64, len(all))
-	number := make(map[string]int)
-	last := since
-	for _, h := range all {
-		if _, again := at[h.text]; again {
-			v.duplicated++
-		}
-		at[h.text] = h.offset
-		who, rest, _ := strings.Cut(h.text, " ")
-		n := -1
-		_, _ = fmt.Sscan(rest, &n)
-		if before, known := number[who]; h.offset <= last || known && n <= before || n < 0 {
-			v.disordered++
-		}
-		number[who], last = n, h.offset
-	}
-	for _, a := range acked {
-		if offset, ok := at[a.text]; a.offset > since && (!ok || offset != a.offset) {
-			v.lost++
-		}
-	}
-}
-
-func (v verdict) report(t *testing.T, members int, took time.Duration, breaks map[websocket.StatusCode]int) {
-	t.Helper()
-	t.Logf("%d clients, %.0f messages/s for %v: %d acknowledged, %d heard; %d lost, %d duplicated, %d out of order, %d gaps",
-		members, float64(v.acked)/took.Seconds(), took.Round(time.Second), v.acked, v.heard, v.lost, v.duplicated, v.disordered, v.gaps)
 	t.Logf("from sent to heard: median %v, 99th percentile %v; the longest silence anyone heard: %v; connections ended or refused, by close code: %v",
-		v.median.Round(100*time.Microsecond), v.percentile99.Round(100*time.Microsecond), v.silentMost.Round(time.Millisecond), breaks)
-	if v.acked < members || v.heard < v.acked {
-		t.Errorf("%d messages were acknowledged and %d heard by %d members: that is no conversation", v.acked, v.heard, members)
-	}
-	if v.lost+v.duplicated+v.disordered+v.gaps > 0 {
-		t.Errorf("lost %d, duplicated %d, out of order %d, gaps %d; all must be 0", v.lost, v.duplicated, v.disordered, v.gaps)
+		late[len(late)/2].Round(100*time.Microsecond), late[len(late)*99/100].Round(100*time.Microsecond), silence.Round(time.Millisecond), talk.breaks())
+	if !r.Clean() || r.Declared+disordered > 0 {
+		t.Errorf("%d heard out of the order they were said in; %s", disordered, r)
 	}
 }
