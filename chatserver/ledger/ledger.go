@@ -3,14 +3,16 @@
 // doubled, put out of order or skipped without a word, in each room.
 //
 // The promise it holds a chat to: what was acknowledged at a position of a
-// room's log is seen at that position by every member that is entitled to it,
-// once and in order. A member is entitled to all that follows the position at
-// which it joined, until it leaves. A connection that breaks changes nothing:
-// the member is to come back, and has to be given what it missed.
+// room is seen there by every member that is entitled to it, once and in order.
+// A member is entitled to all that follows the position at which it joined, until
+// it leaves. A connection that breaks changes nothing: the member is to come back,
+// and has to be given what it missed.
 //
-// What a server declares lost (it could not resume, it reset a room) is counted
-// apart, as Declared: a client that is told can fetch the history again, one
-// that is not cannot know.
+// A position is an epoch and an offset. The next message has the next offset, in
+// the same epoch or in one that continues it; where an epoch does not continue
+// what a member saw, the server has to say so. What a server declares lost (it
+// could not resume, it reset a room) is counted apart, as Declared: a client that
+// is told can fetch the history again, one that is not cannot know.
 //
 // A test or a load generator that reads the wire gives every event to Observe:
 //
@@ -66,7 +68,7 @@ func (l *Ledger) Acked(room, epoch string, offset uint64, sender, id string) {
 // Observe, the user as whom it sends. One user with two devices is two members
 // of one name.
 func (l *Ledger) Member(name string) *Member {
-	m := &Member{ledger: l, name: name, views: make(map[string][]*view)}
+	m := &Member{ledger: l, name: name, stays: make(map[string][]*stay)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.members = append(l.members, m)
@@ -92,7 +94,7 @@ func (l *Ledger) room(name string) *room {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if r = l.rooms[name]; r == nil {
-		r = &room{name: name, logs: make(map[string]*roomLog)}
+		r = &room{name: name}
 		l.rooms[name] = r
 	}
 	return r

@@ -13,14 +13,15 @@ type room struct {
 	name      string
 	conflicts atomic.Int64
 
-	mu   sync.Mutex
-	logs map[string]*roomLog
+	mu   sync.RWMutex
+	logs []*roomLog // in the order in which somebody first told of them
 }
 
-// roomLog is what all together know of a room's log in one epoch.
+// roomLog is what all together know of the messages that a room got in one epoch.
 type roomLog struct {
-	room  *room
-	epoch string
+	room   *room
+	epoch  string
+	number int // in room.logs
 
 	mu    sync.RWMutex
 	pages map[uint64]*page
@@ -33,13 +34,21 @@ type page struct {
 }
 
 func (r *room) log(epoch string) *roomLog {
+	is := func(l *roomLog) bool { return l.epoch == epoch }
+	r.mu.RLock()
+	i := slices.IndexFunc(r.logs, is)
+	if i >= 0 {
+		defer r.mu.RUnlock()
+		return r.logs[i]
+	}
+	r.mu.RUnlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	l := r.logs[epoch]
-	if l == nil {
-		l = &roomLog{room: r, epoch: epoch, pages: make(map[uint64]*page)}
-		r.logs[epoch] = l
+	if i := slices.IndexFunc(r.logs, is); i >= 0 {
+		return r.logs[i]
 	}
+	l := &roomLog{room: r, epoch: epoch, number: len(r.logs), pages: make(map[uint64]*page)}
+	r.logs = append(r.logs, l)
 	return l
 }
 
@@ -82,16 +91,29 @@ func (p *page) claim(offset, mark uint64) bool {
 
 // sums are a log's acknowledged positions, to be counted by range.
 type sums struct {
+	log    *roomLog
 	pages  []uint64 // numbers of the pages, ascending
 	acked  []uint64 // their bits
 	before []int    // acknowledged positions on all pages before each
 	total  int
 }
 
+// sums are of each log of the room.
+func (r *room) sums() []sums {
+	r.mu.RLock()
+	logs := slices.Clone(r.logs)
+	r.mu.RUnlock()
+	all := make([]sums, len(logs))
+	for i, l := range logs {
+		all[i] = l.sums()
+	}
+	return all
+}
+
 func (l *roomLog) sums() sums {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	var s sums
+	s := sums{log: l}
 	for _, number := range slices.Sorted(maps.Keys(l.pages)) {
 		acked := l.pages[number].acked.Load()
 		if acked == 0 {
@@ -118,27 +140,37 @@ func (s *sums) upTo(offset uint64) int {
 // in is how many positions of a span were acknowledged. Positions begin at 1.
 func (s *sums) in(r span) int { return s.upTo(r.to) - s.upTo(r.from-1) }
 
-// repeated calls f for each position of the room at which a message is that
-// another position has as well.
-func (r *room) repeated(f func(epoch string, offset uint64)) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	seen := make(map[uint64]struct{})
-	for _, epoch := range slices.Sorted(maps.Keys(r.logs)) {
-		l := r.logs[epoch]
+// position is a place in a room.
+type position struct {
+	log    *roomLog
+	offset uint64
+}
+
+// repeated are the positions of each message that has more than one.
+func (r *room) repeated() [][]position {
+	first := make(map[uint64]position)
+	again := make(map[uint64][]position)
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, l := range r.logs {
 		l.mu.RLock()
-		for _, number := range slices.Sorted(maps.Keys(l.pages)) {
-			for i := range l.pages[number].marks {
-				mark := l.pages[number].marks[i].Load()
-				if mark == 0 {
-					continue
+		for number, page := range l.pages {
+			for i := range page.marks {
+				mark, at := page.marks[i].Load(), position{l, number*64 + uint64(i)}
+				switch _, known := first[mark]; {
+				case mark == 0:
+				case known:
+					again[mark] = append(again[mark], at)
+				default:
+					first[mark] = at
 				}
-				if _, again := seen[mark]; again {
-					f(epoch, number*64+uint64(i))
-				}
-				seen[mark] = struct{}{}
 			}
 		}
 		l.mu.RUnlock()
 	}
+	var all [][]position
+	for mark, more := range again {
+		all = append(all, append(more, first[mark]))
+	}
+	return all
 }

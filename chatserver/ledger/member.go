@@ -15,27 +15,8 @@ type Member struct {
 	name   string
 
 	mu    sync.Mutex
-	views map[string][]*view // by room, oldest first
+	stays map[string][]*stay // by room, oldest first
 }
-
-// view is what a member is to see of one log, and what it saw.
-type view struct {
-	log        *roomLog
-	base       uint64 // it is entitled to what comes after this
-	last       uint64 // the highest position it has got to
-	left       bool   // and to nothing after last
-	cut        bool   // another epoch followed without a word
-	count      int    // messages seen, repeated ones included
-	duplicated int
-	reordered  int
-	seen       spans
-	declared   spans // what the server said is lost
-
-	page   *page // of the last message seen
-	number uint64
-}
-
-const end = math.MaxUint64
 
 // Joined notes that the member came into a room: it is entitled to everything
 // after offset. To a member that is in the room it is no news, whether it joined
@@ -44,40 +25,26 @@ const end = math.MaxUint64
 func (m *Member) Joined(room, epoch string, offset uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := m.current(room)
-	if v != nil && v.log.epoch == epoch {
-		return
+	if m.current(room) == nil {
+		m.enter(room, epoch, offset)
 	}
-	if v != nil {
-		v.cut = true
-	}
-	m.open(room, epoch, offset)
 }
 
-// Saw notes a message, or anything else that has a position in the room's log,
-// in the order of arrival. A message of a room that was never joined (a direct
-// one that somebody opened) makes the member one from there on. After Left it
-// is counted but not judged.
+// Saw notes a message, or anything else that has a position in the room, in the
+// order of arrival. A message of a room that was never joined (a direct one that
+// somebody opened) makes the member one from there on. After Left it is counted
+// but not judged.
 func (m *Member) Saw(room, epoch string, offset uint64, sender, id string) {
 	mark := m.ledger.mark(sender, id)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	views := m.views[room]
-	var v *view
-	if len(views) > 0 {
-		v = views[len(views)-1]
+	var s *stay
+	if stays := m.stays[room]; len(stays) > 0 {
+		s = stays[len(stays)-1]
+	} else {
+		s = m.enter(room, epoch, offset-1)
 	}
-	switch {
-	case v == nil:
-		v = m.open(room, epoch, offset-1)
-	case v.left:
-		v.count++
-		return
-	case v.log.epoch != epoch && epoch != "":
-		v.cut = true
-		v = m.open(room, epoch, 0)
-	}
-	v.saw(m, offset, mark)
+	s.saw(m, epoch, offset, mark)
 }
 
 // Reset notes that the server cannot continue where the member was and that it
@@ -85,19 +52,11 @@ func (m *Member) Saw(room, epoch string, offset uint64, sender, id string) {
 func (m *Member) Reset(room, epoch string, offset uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v := m.current(room)
-	if v == nil {
-		m.open(room, epoch, offset)
-		return
+	if s := m.current(room); s != nil {
+		s.reset(epoch, offset)
+	} else {
+		m.enter(room, epoch, offset)
 	}
-	if v.log.epoch != epoch {
-		v.declared.cover(span{v.last + 1, end})
-		v = m.open(room, epoch, 0)
-	}
-	if offset > v.last {
-		v.declared.cover(span{v.last + 1, offset})
-	}
-	v.last = offset
 }
 
 // Left notes that the member leaves a room, or that it is gone without coming
@@ -105,8 +64,8 @@ func (m *Member) Reset(room, epoch string, offset uint64) {
 func (m *Member) Left(room string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v := m.current(room); v != nil {
-		v.left = true
+	if s := m.current(room); s != nil {
+		s.left = true
 	}
 }
 
@@ -115,9 +74,9 @@ func (m *Member) Left(room string) {
 func (m *Member) Gone() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for room := range m.views {
-		if v := m.current(room); v != nil {
-			v.left = true
+	for room := range m.stays {
+		if s := m.current(room); s != nil {
+			s.left = true
 		}
 	}
 }
@@ -146,46 +105,145 @@ func (m *Member) Observe(e protocol.Event) {
 	}
 }
 
-// current is the view of a room the member is in; nil if it is not. Callers hold m.mu.
-func (m *Member) current(room string) *view {
-	views := m.views[room]
-	if len(views) == 0 || views[len(views)-1].left {
+// current is the stay in a room the member is in; nil if it is in it not. Callers hold m.mu.
+func (m *Member) current(room string) *stay {
+	stays := m.stays[room]
+	if len(stays) == 0 || stays[len(stays)-1].left {
 		return nil
 	}
-	return views[len(views)-1]
+	return stays[len(stays)-1]
 }
 
-// open begins a view. Callers hold m.mu.
-func (m *Member) open(room, epoch string, base uint64) *view {
-	v := &view{log: m.ledger.room(room).log(epoch), base: base, last: base}
-	m.views[room] = append(m.views[room], v)
-	return v
-}
-
-func (v *view) saw(m *Member, offset, mark uint64) {
-	v.count++
-	if v.page == nil || v.number != offset/64 {
-		v.number = offset / 64
-		v.page = v.log.page(v.number)
-	}
-	before := v.last
-	v.last = max(v.last, offset)
-	if !v.page.claim(offset, mark) {
-		v.log.room.conflicts.Add(1)
-		m.note(func() string {
-			return fmt.Sprintf("saw another message at %s than others did", v.at(span{offset, offset}))
-		})
-	}
-	switch fresh := v.seen.add(offset); {
-	case !fresh:
-		v.duplicated++
-		m.note(func() string { return fmt.Sprintf("saw %s again after %d", v.at(span{offset, offset}), before) })
-	case offset <= before:
-		v.reordered++
-		m.note(func() string { return fmt.Sprintf("saw %s after %d", v.at(span{offset, offset}), before) })
-	}
+// enter begins a stay. Callers hold m.mu.
+func (m *Member) enter(room, epoch string, base uint64) *stay {
+	s := &stay{room: m.ledger.room(room), base: base, run: run{base: base, last: base}}
+	s.part = s.of(epoch)
+	s.first = s.part.log.number
+	m.stays[room] = append(m.stays[room], s)
+	return s
 }
 
 func (m *Member) note(finding func() string) {
 	m.ledger.notes.add(func() string { return m.name + " " + finding() })
+}
+
+// stay is a member's time in a room, from a join until it leaves.
+type stay struct {
+	room       *room
+	first      int    // it is due what was acknowledged in this epoch
+	base       uint64 // after this offset, and in those that came later
+	left       bool   // and nothing after the last offset
+	told       int    // the epochs before this one were declared over
+	parts      []*part
+	part       *part // of the last message
+	era        int   // how often the past was declared over
+	run        run
+	count      int // messages seen, repeated ones included
+	duplicated int
+	reordered  int
+	gaps       int // of former runs
+}
+
+// part is what was seen in one epoch.
+type part struct {
+	log      *roomLog
+	era      int
+	seen     spans
+	declared spans // what the server said is lost
+
+	page   *page // of the last message
+	number uint64
+}
+
+// run is what was seen since offsets last went back. They mean the same in all
+// of its epochs.
+type run struct {
+	base, last     uint64 // the highest offset it has got to
+	seen, declared spans
+}
+
+const end = math.MaxUint64
+
+// of is the part of an epoch.
+func (s *stay) of(epoch string) *part {
+	for _, p := range s.parts {
+		if p.log.epoch == epoch {
+			return p
+		}
+	}
+	p := &part{log: s.room.log(epoch), era: s.era}
+	s.parts = append(s.parts, p)
+	return p
+}
+
+func (s *stay) saw(m *Member, epoch string, offset, mark uint64) {
+	s.count++
+	if s.left {
+		return
+	}
+	if epoch != "" && epoch != s.part.log.epoch {
+		s.part = s.of(epoch)
+	}
+	p := s.part
+	if p.page == nil || p.number != offset/64 {
+		p.number = offset / 64
+		p.page = p.log.page(p.number)
+	}
+	if !p.page.claim(offset, mark) {
+		s.room.conflicts.Add(1)
+		m.note(func() string {
+			return fmt.Sprintf("saw another message at %s than others did", p.log.at(offset, offset))
+		})
+	}
+	before := s.run.last
+	switch fresh, next := p.seen.add(offset), s.run.seen.add(offset); {
+	case !fresh:
+		s.duplicated++
+		m.note(func() string { return fmt.Sprintf("saw %s again after %d", p.log.at(offset, offset), before) })
+	case !next: // the offset was seen in another epoch
+		s.gaps++
+		s.goBack(offset - 1)
+		s.run.seen.add(offset)
+		m.note(func() string {
+			return fmt.Sprintf("was taken back to %s from %d without a word", p.log.at(offset, offset), before)
+		})
+		before = offset - 1
+	case offset <= before:
+		s.reordered++
+		m.note(func() string { return fmt.Sprintf("saw %s after %d", p.log.at(offset, offset), before) })
+	}
+	s.run.last = max(before, offset)
+}
+
+// reset has the stay go on after a position.
+func (s *stay) reset(epoch string, offset uint64) {
+	from := s.run.last + 1
+	if epoch != s.part.log.epoch {
+		s.era++
+		s.part = s.of(epoch)
+		s.told = max(s.told, s.part.log.number)
+		from = 1 // nothing of the new epoch was seen
+	}
+	if from <= offset {
+		s.part.declared.cover(span{from, offset})
+	}
+	if offset < s.run.last {
+		s.goBack(offset)
+	} else if offset > s.run.last {
+		s.run.declared.cover(span{s.run.last + 1, offset})
+		s.run.last = offset
+	}
+}
+
+// goBack begins a run.
+func (s *stay) goBack(base uint64) {
+	s.run.gaps(func(span) { s.gaps++ })
+	s.run = run{base: base, last: base}
+}
+
+// gaps calls f for what was left out on the way without a word.
+func (r *run) gaps(f func(span)) {
+	if r.base < r.last {
+		r.seen.missing(span{r.base + 1, r.last}, func(hole span) { r.declared.missing(hole, f) })
+	}
 }

@@ -17,7 +17,7 @@ type Counts struct {
 	Seen         int `json:"seen"`         // sightings there were, repeated ones and those of messages nobody had acknowledged included
 	Declared     int `json:"declared"`     // due, not seen, and the server had said so
 	Lost         int `json:"lost"`         // due, not seen, and nobody had said so
-	Duplicated   int `json:"duplicated"`   // a member saw a position twice, or a message is in the log twice
+	Duplicated   int `json:"duplicated"`   // a member saw a message twice, at one position or at two
 	Reordered    int `json:"reordered"`    // seen after a later one
 	Gaps         int `json:"gaps"`         // places where a member was given what follows without what was before, and without a word
 	Conflicts    int `json:"conflicts"`    // sightings or acknowledgements of another message at a position than the first
@@ -101,120 +101,159 @@ func (r Report) Err() error {
 // long as the chat may take, before asking.
 func (l *Ledger) Report() Report {
 	r := Report{Rooms: make(map[string]Counts), Findings: l.notes.all()}
-	for _, room := range l.allRooms() {
+	var name string // of the member judged
+	tell := func(log *roomLog, what string, where span) {
+		r.find("%s %s %s", name, what, log.at(where.from, where.to))
+	}
+	known := make(map[*room]*truth)
+	members, rooms := l.all()
+	for _, room := range rooms {
+		t := &truth{sums: room.sums(), repeated: room.repeated()}
+		known[room] = t
 		c := Counts{Conflicts: int(room.conflicts.Load())}
-		for _, log := range room.allLogs() {
-			s := log.sums()
-			c.Acknowledged += s.total
+		for i := range t.sums {
+			c.Acknowledged += t.sums[i].total
 		}
-		room.repeated(func(epoch string, offset uint64) {
-			c.Duplicated++
-			r.find("%s %d (epoch %s) is a message that the log has already", room.name, offset, epoch)
-		})
 		r.Rooms[room.name] = c
 	}
-	r.Members = l.judge(func(m *Member, v *view, s *sums) {
-		c := r.Rooms[v.log.room.name]
-		c.add(v.judge(s, func(what string, where span) { r.find("%s %s %s", m.name, what, v.at(where)) }))
-		r.Rooms[v.log.room.name] = c
-	})
+	for _, m := range members {
+		name = m.name
+		m.each(func(s *stay) {
+			t := known[s.room]
+			if t == nil {
+				return // it began after this report did
+			}
+			c := r.Rooms[s.room.name]
+			c.add(s.judge(t.sums, tell))
+			c.Duplicated += s.repeats(t.repeated, tell)
+			r.Rooms[s.room.name] = c
+		})
+	}
 	for _, c := range r.Rooms {
 		r.add(c)
 	}
+	r.Members = len(members)
 	return r
+}
+
+// truth is what is known of a room apart from what its members saw.
+type truth struct {
+	sums     []sums
+	repeated [][]position
 }
 
 // Missing is how many sightings are due that have not been and were not declared
 // lost: what Report would call lost. It is cheap enough to be polled.
 func (l *Ledger) Missing() int {
 	lost := 0
-	l.judge(func(_ *Member, v *view, s *sums) { lost += v.judge(s, func(string, span) {}).Lost })
+	known := make(map[*room][]sums)
+	members, rooms := l.all()
+	for _, room := range rooms {
+		known[room] = room.sums()
+	}
+	for _, m := range members {
+		m.each(func(s *stay) { lost += s.judge(known[s.room], func(*roomLog, string, span) {}).Lost })
+	}
 	return lost
 }
 
-// judge calls f for each view of each member, and says how many members there are.
-func (l *Ledger) judge(f func(*Member, *view, *sums)) (members int) {
+func (l *Ledger) all() ([]*Member, []*room) {
 	l.mu.RLock()
-	all := slices.Clone(l.members)
-	l.mu.RUnlock()
-	known := make(map[*roomLog]*sums)
-	for _, m := range all {
-		m.mu.Lock()
-		for _, views := range m.views {
-			for _, v := range views {
-				s := known[v.log]
-				if s == nil {
-					fresh := v.log.sums()
-					s = &fresh
-					known[v.log] = s
-				}
-				f(m, v, s)
-			}
-		}
-		m.mu.Unlock()
-	}
-	return len(all)
+	defer l.mu.RUnlock()
+	return slices.Clone(l.members), slices.Collect(maps.Values(l.rooms))
 }
 
-// judge compares a view with what was acknowledged, and tells what is wrong.
-func (v *view) judge(s *sums, tell func(what string, where span)) Counts {
-	c := Counts{Seen: v.count, Duplicated: v.duplicated, Reordered: v.reordered}
-	if v.cut {
+// each calls f for each stay of the member.
+func (m *Member) each(f func(*stay)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, stays := range m.stays {
+		for _, s := range stays {
+			f(s)
+		}
+	}
+}
+
+// judge compares a stay with what was acknowledged, and tells what is wrong.
+func (s *stay) judge(all []sums, tell func(log *roomLog, what string, where span)) Counts {
+	c := Counts{Seen: s.count, Duplicated: s.duplicated, Reordered: s.reordered, Gaps: s.gaps}
+	s.run.gaps(func(gap span) {
 		c.Gaps++
-		tell("was taken to another epoch without a word after", span{v.last, v.last})
+		tell(s.part.log, "was not told of the gap", gap)
+	})
+	for i := range all {
+		if log := all[i].log; log.number >= s.first && (!s.left || log.number <= s.part.log.number) {
+			c.add(s.judgeEpoch(&all[i], tell))
+		}
 	}
-	if v.base < v.last {
-		v.undeclared(span{v.base + 1, v.last}, func(gap span) {
-			c.Gaps++
-			tell("was not told of the gap", gap)
-		})
+	return c
+}
+
+func (s *stay) judgeEpoch(acked *sums, tell func(log *roomLog, what string, where span)) Counts {
+	entitled := span{1, end}
+	if acked.log.number == s.first {
+		entitled.from = s.base + 1
 	}
-	entitled := span{v.base + 1, end}
-	if v.left {
-		entitled.to = v.last
+	if s.left {
+		entitled.to = s.run.last
 	}
 	if entitled.from > entitled.to {
-		return c
+		return Counts{}
 	}
-	c.Due = s.in(entitled)
-	v.seen.missing(entitled, func(hole span) { c.Declared += s.in(hole) })
-	v.undeclared(entitled, func(hole span) {
-		if n := s.in(hole); n > 0 {
-			c.Lost += n
-			tell("did not see", hole)
+	c := Counts{Due: acked.in(entitled)}
+	var seen, declared spans
+	for _, p := range s.parts {
+		if p.log == acked.log {
+			seen, declared = p.seen, p.declared
 		}
+	}
+	if acked.log.number < s.told {
+		declared = spans{{1, end}}
+	}
+	seen.missing(entitled, func(hole span) {
+		c.Declared += acked.in(hole)
+		declared.missing(hole, func(hole span) {
+			if n := acked.in(hole); n > 0 {
+				c.Lost += n
+				tell(acked.log, "did not see", hole)
+			}
+		})
 	})
 	c.Declared -= c.Lost
 	return c
 }
 
-// undeclared calls f for what the member neither saw nor was told to be lost.
-func (v *view) undeclared(r span, f func(span)) {
-	v.seen.missing(r, func(hole span) { v.declared.missing(hole, f) })
+// repeats is how many messages the member saw once more at another position,
+// with no word between that what it had seen before was void.
+func (s *stay) repeats(repeated [][]position, tell func(log *roomLog, what string, where span)) (n int) {
+	for _, positions := range repeated {
+		eras := make(map[int]bool)
+		for _, at := range positions {
+			for _, p := range s.parts {
+				if p.log != at.log || !p.seen.has(at.offset) {
+					continue
+				}
+				if eras[p.era] {
+					n++
+					tell(at.log, "saw at another position too what is at", span{at.offset, at.offset})
+				}
+				eras[p.era] = true
+			}
+		}
+	}
+	return n
 }
 
 // at names positions for a person.
-func (v *view) at(s span) string {
-	where := fmt.Sprintf("%s %d", v.log.room.name, s.from)
+func (l *roomLog) at(from, to uint64) string {
+	where := fmt.Sprintf("%s %d", l.room.name, from)
 	switch {
-	case s.to == end:
+	case to == end:
 		where += " and what follows"
-	case s.to > s.from:
-		where += fmt.Sprintf(" to %d", s.to)
+	case to > from:
+		where += fmt.Sprintf(" to %d", to)
 	}
-	return fmt.Sprintf("%s (epoch %s)", where, v.log.epoch)
-}
-
-func (l *Ledger) allRooms() []*room {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return slices.Collect(maps.Values(l.rooms))
-}
-
-func (r *room) allLogs() []*roomLog {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Collect(maps.Values(r.logs))
+	return fmt.Sprintf("%s (epoch %s)", where, l.epoch)
 }
 
 // maxFindings is how many findings are kept: with more nobody reads them.
