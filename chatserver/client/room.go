@@ -122,9 +122,11 @@ func (c *Client) note(e protocol.Event) (event Event, fresh bool, err error) {
 		default:
 			close(c.first)
 		}
-	case protocol.TypeMessage:
-		event.Gap, fresh = c.noteMessage(e)
+	case protocol.TypeMessage, protocol.TypeEdited, protocol.TypeDeleted, protocol.TypeReaction:
+		event.Gap, fresh = c.noteEntry(e)
 		return event, fresh, nil
+	case protocol.TypeLeft:
+		c.noteLeft(e)
 	case protocol.TypeJoined:
 		event.Gap = c.noteJoined(e)
 	case protocol.TypeReset:
@@ -142,9 +144,16 @@ func (c *Client) note(e protocol.Event) (event Event, fresh bool, err error) {
 	return event, true, err
 }
 
-// noteMessage moves the room's position. Messages of followed users come from
+// noteLeft forgets a room that the client was taken out of.
+func (c *Client) noteLeft(e protocol.Event) {
+	if e.ID == "" {
+		delete(c.rooms, e.Room)
+	}
+}
+
+// noteEntry moves the room's position. Messages of followed users come from
 // rooms the client is not in and have no place in an order.
-func (c *Client) noteMessage(e protocol.Event) (gap, fresh bool) {
+func (c *Client) noteEntry(e protocol.Event) (gap, fresh bool) {
 	if e.Followed || e.Offset == 0 {
 		return false, true
 	}

@@ -2,11 +2,13 @@ package hub
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
 // Transport is the connection of one client, whatever protocol it speaks.
@@ -285,27 +287,77 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 
 // greet gives a new client what it starts with. Callers hold c.handling.
 func (c *Client) greet(ctx context.Context) error {
-	directs := c.user.knownDirects()
+	mine, err := c.hub.chat.MyRooms(ctx, c.login.User)
+	if err != nil {
+		return err
+	}
 	if c.opts.Full {
 		c.Event(protocol.Event{
 			Type: protocol.TypeHello, Username: c.login.User, Session: c.login.Session,
-			Server: c.hub.cfg.Server, MaxMessageBytes: c.hub.cfg.MaxMessageBytes, Directs: directs,
+			Server: c.hub.cfg.Server, MaxMessageBytes: c.hub.cfg.MaxMessageBytes,
+			Directs: c.user.knownDirects(), MyRooms: mine,
 		})
 		return nil // it joins rooms itself, with positions
 	}
 	if c.opts.DefaultRoom != "" {
+		if err := c.hub.chat.Join(ctx, c.login.User, c.opts.DefaultRoom); err != nil {
+			return err
+		}
 		// Quietly: who knows nothing of rooms knows no Joined either.
 		if err := c.joinRoom(ctx, c.opts.DefaultRoom, joining{quiet: true}); err != nil {
 			return err
 		}
 		c.storePresent(ctx)
 	}
-	for _, name := range directs {
-		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
+	return c.catchUp(ctx, mine)
+}
+
+// catchUp gives a client that knows no positions what was said to its user in
+// direct rooms meanwhile, and tells it where else something is unread.
+func (c *Client) catchUp(ctx context.Context, mine []protocol.RoomInfo) error {
+	for _, room := range mine[:min(len(mine), maxRooms)] {
+		if !protocol.IsDirect(room.Name) {
+			if room.Unread > 0 && c.transport.Encoding() == Line {
+				c.Event(protocol.Event{Type: protocol.TypeAnnouncement, Message: fmt.Sprintf("%d new in %s: /join %s", room.Unread, room.Name, room.Name)})
+			}
+			continue
+		}
+		if err := c.joinRoom(ctx, room.Name, missed(room)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// missed is how a client that knows no positions comes into a room: after what
+// its user has read, as far as that is still there.
+func missed(room protocol.RoomInfo) joining {
+	how := joining{quiet: true, leftOver: true}
+	switch {
+	case room.Unread == 0 || room.Epoch == "":
+	case room.Read == 0:
+		how.fromStart = true
+	default:
+		how.from = &store.Position{Epoch: room.Epoch, Offset: room.Read}
+	}
+	return how
+}
+
+// markRead notes that what a client without positions was sent has been read.
+// Callers hold c.handling.
+func (c *Client) markRead(ctx context.Context, r *room) {
+	if c.opts.Full || !protocol.IsDirect(r.name) && c.transport.Encoding() != Line {
+		return
+	}
+	r.mu.Lock()
+	last := r.last
+	r.mu.Unlock()
+	if last == 0 {
+		return
+	}
+	if _, _, err := c.hub.store.MarkRead(ctx, r.name, c.login.User, last); err != nil {
+		c.hub.log.Warn("noting what was read failed; it will be sent again", "user", c.login.User, "error", err)
+	}
 }
 
 // requestsPerMessage is how many requests of other kinds (joins, lists) a
@@ -353,7 +405,8 @@ func (c *Client) detach() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
 	defer cancel()
-	for name := range c.rooms {
+	for name, r := range c.rooms {
+		c.markRead(ctx, r)
 		c.leaveRoom(ctx, name)
 	}
 	c.hub.exit(c)
@@ -388,17 +441,19 @@ func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
 	return nil
 }
 
-// leaveRoom ends the membership. Callers hold c.handling.
-func (c *Client) leaveRoom(ctx context.Context, name string) {
+// leaveRoom takes the client out of a room; last tells that no connection of its
+// user is in there any more. Callers hold c.handling.
+func (c *Client) leaveRoom(ctx context.Context, name string) (last bool) {
 	r := c.rooms[name]
 	if r == nil {
-		return
+		return false
 	}
 	r.part(c)
 	delete(c.rooms, name)
 	if c.present == name {
 		c.present = ""
 	}
-	c.user.exitRoom(ctx, r)
+	last = c.user.exitRoom(ctx, r)
 	c.hub.closeRoom(r)
+	return last
 }

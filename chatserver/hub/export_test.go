@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
@@ -24,7 +25,10 @@ func FanOutForBenchmark(b *testing.B, clients int, t Transport) func() {
 		r.add(c)
 	}
 	offset := uint64(0)
-	body := record{User: "alice", Time: time.Now().UnixMilli(), Text: "a message of about the length that people write", ID: "0123456789"}.encode()
+	body := chat.Record{
+		User: "alice", Time: time.Now().UnixMilli(), ID: "0123456789",
+		Content: chat.Content{Text: "a message of about the length that people write"},
+	}.Encode()
 	return func() {
 		offset++
 		r.apply(liveMessage{offset, "epoch", body})

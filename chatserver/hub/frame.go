@@ -15,7 +15,16 @@ const (
 	JSON Encoding = iota
 	// Line is text lines that end in "\r\n".
 	Line
+	// Plain is JSON for clients that know messages, lists, announcements and
+	// errors only: other events are left out unless they asked for them.
+	Plain
 )
+
+// onlyFull are the events that nobody gets who did not ask for the full protocol.
+var onlyFull = map[string]bool{
+	protocol.TypeEdited: true, protocol.TypeDeleted: true, protocol.TypeReaction: true, protocol.TypeTyping: true,
+	protocol.TypeRead: true, protocol.TypeRoomInfo: true, protocol.TypeInvited: true,
+}
 
 // Frame is an event on its way to many clients: it is encoded at most once an
 // encoding, however many clients it goes to, and its bytes are shared by all of
@@ -33,6 +42,9 @@ func newFrame(e protocol.Event) *Frame { return &Frame{event: e} }
 // bytes are the frame's bytes in an encoding; empty when that encoding has
 // nothing to say about the event.
 func (f *Frame) bytes(enc Encoding) []byte {
+	if enc == Plain && (onlyFull[f.event.Type] || f.event.Deleted) {
+		return nil
+	}
 	if enc == Line {
 		f.lineOnce.Do(func() { f.line = f.event.AppendLine(nil) })
 		return f.line

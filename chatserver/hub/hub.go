@@ -1,9 +1,9 @@
-// Package hub is the chat itself: who is connected here, which rooms they are
-// in, what they ask for, and how each message of a room reaches each member
-// once and in order, whichever servers they are on.
+// Package hub is who is connected here, which rooms they are in, and how each
+// message of a room reaches each member once and in order, whichever servers
+// they are on. What they ask for is done by package chat.
 //
-// It knows the store (what is kept), the relay (what other servers say) and the
-// protocol's types, but neither sockets nor HTTP: a connection is a Transport.
+// It knows chat and the store (what is kept), the relay (what other servers say)
+// and the protocol's types, but neither sockets nor HTTP: a connection is a Transport.
 //
 // Locks are taken in this order: Client.handling, user.presence, then one of
 // Hub.mu and room.mu, then the queues. Only the first two are held across calls
@@ -13,17 +13,17 @@ package hub
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/relay"
 	"github.com/chatcluster/chatcluster/chatserver/store"
@@ -51,6 +51,7 @@ type Config struct {
 // Hub is one chat server's share of the chat.
 type Hub struct {
 	cfg     Config
+	chat    *chat.Chat
 	store   *store.Store
 	relay   *relay.Relay
 	log     *slog.Logger
@@ -88,10 +89,14 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
 		followers: map[string]map[*user]struct{}{},
 	}
+	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Log: cfg.Log}, st)
 	h.metrics = newMetrics(cfg.Registerer, h)
 	h.tasks.ctx, h.tasks.cancel = context.WithCancel(context.Background())
 	return h
 }
+
+// Chat does what needs no connection.
+func (h *Hub) Chat() *chat.Chat { return h.chat }
 
 // Run relays, keeps the heartbeat and tidies until ctx ends.
 func (h *Hub) Run(ctx context.Context) error {
@@ -222,7 +227,7 @@ func (h *Hub) acquire(ctx context.Context, name, session string) error {
 		return err
 	}
 	for _, old := range got.Replaced {
-		h.broadcast(ctx, store.UserChannel(name), record{Kind: kindReplaced, Login: old})
+		h.chat.Broadcast(ctx, store.UserChannel(name), chat.Record{Kind: chat.KindReplaced, Login: old})
 	}
 	return nil
 }
@@ -237,9 +242,9 @@ func (h *Hub) Logout(ctx context.Context, name string, sessions ...string) error
 	}
 	for _, session := range sessions {
 		// Whoever asks again may not know these sessions any more, so it is tried here.
-		_, err := retry(ctx, func() (struct{}, error) {
-			signal := record{Kind: kindLogout, Login: session}
-			return struct{}{}, h.store.Broadcast(ctx, store.UserChannel(name), signal.encode())
+		_, err := chat.Retry(ctx, func() (struct{}, error) {
+			signal := chat.Record{Kind: chat.KindLogout, Login: session}
+			return struct{}{}, h.store.Broadcast(ctx, store.UserChannel(name), signal.Encode())
 		})
 		if err != nil {
 			return err
@@ -336,7 +341,7 @@ func (h *Hub) Resubscribed(channels []string) {
 // give up before the hub ends: a logout that was missed is a door left open.
 func (h *Hub) refresh(ctx context.Context, users []*user) {
 	for _, u := range users {
-		_, err := retry(ctx, func() (struct{}, error) { return struct{}{}, u.refresh(ctx) })
+		_, err := chat.Retry(ctx, func() (struct{}, error) { return struct{}{}, u.refresh(ctx) })
 		if err != nil {
 			h.log.Warn("signals that a user may have missed could not be made good", "user", u.name, "error", err)
 		}
@@ -345,7 +350,7 @@ func (h *Hub) refresh(ctx context.Context, users []*user) {
 
 // signal does what a record on a user's channel asks for.
 func (h *Hub) signal(name string, body []byte) {
-	rec, err := decodeRecord(body)
+	rec, err := chat.Decode(body)
 	if err != nil {
 		h.log.Error("a signal is not ours; skipped", "user", name, "error", err)
 		return
@@ -357,84 +362,57 @@ func (h *Hub) signal(name string, body []byte) {
 		return
 	}
 	switch rec.Kind {
-	case kindLogout:
+	case chat.KindLogout:
 		u.closeSession(rec.Login, protocol.CloseUnauthorized, "logged out")
-	case kindReplaced:
+	case chat.KindReplaced:
 		u.closeSession(rec.Login, protocol.CloseReplaced, "the same user logged in elsewhere")
-	case kindDirect:
+	case chat.KindDirect:
 		if len(u.learn(rec.Room)) > 0 {
 			h.spawn(func(ctx context.Context) { u.joinDirect(ctx, rec.Room) })
 		}
+	case chat.KindRemoved:
+		h.spawn(func(ctx context.Context) { u.removed(ctx, rec.Room, rec.User) })
+	case chat.KindInvited:
+		e := protocol.Event{Type: protocol.TypeInvited, Room: rec.Room, Username: rec.User}
+		u.each(func(c *Client) { c.Event(e) })
+	case chat.KindFollows:
+		h.spawn(func(ctx context.Context) { u.refollow(ctx) })
 	}
 }
 
-// openDirect makes a direct room known to both of its users.
-func (h *Hub) openDirect(ctx context.Context, name string) error {
-	a, b, ok := protocol.DirectUsers(name)
-	if !ok {
-		return fmt.Errorf("%s is not a direct room", name)
-	}
-	for _, user := range []string{a, b} {
-		added, err := h.store.OpenDirect(ctx, user, name)
-		if err != nil {
-			return err
-		}
-		if added {
-			h.broadcast(ctx, store.UserChannel(user), record{Kind: kindDirect, Room: name})
-		}
-	}
-	return nil
-}
-
-// publish stores a message, trying again while the request's time lasts: the
-// message's id makes sure that it appears once.
-func (h *Hub) publish(ctx context.Context, m store.Message) (store.Published, error) {
-	return retry(ctx, func() (store.Published, error) { return h.store.Publish(ctx, m) })
-}
-
-func retry[T any](ctx context.Context, f func() (T, error)) (T, error) {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 50*time.Millisecond, time.Second
-	return backoff.Retry(ctx, f, backoff.WithBackOff(b), backoff.WithMaxElapsedTime(0))
-}
-
-// broadcast tells other servers something that is not kept. Losing it does no
-// lasting harm, so a failure is logged and no more.
-func (h *Hub) broadcast(ctx context.Context, channel string, r record) {
-	if err := h.store.Broadcast(ctx, channel, r.encode()); err != nil {
-		h.log.Warn("a broadcast failed", "channel", channel, "error", err)
-	}
-}
-
-// tellFollowers sends a copy of a message to those who follow its sender.
-func (h *Hub) tellFollowers(ctx context.Context, rec record) {
-	any, err := h.store.HasFollowers(ctx, rec.User)
-	if err != nil {
-		h.log.Warn("looking up followers failed", "user", rec.User, "error", err)
-		return
-	}
-	if any {
-		h.broadcast(ctx, store.FollowChannel(rec.User), rec)
-	}
-}
-
-// followed passes a message of a followed user on, except to those who get it
-// as members of its room.
+// followed passes a message of a followed user on.
 func (h *Hub) followed(whom string, body []byte) {
-	rec, err := decodeRecord(body)
+	rec, err := chat.Decode(body)
 	if err != nil {
 		h.log.Error("a follower's copy is not ours; skipped", "user", whom, "error", err)
 		return
 	}
 	h.mu.Lock()
-	r := h.rooms[rec.Room]
 	followers := make([]*user, 0, len(h.followers[whom]))
 	for u := range h.followers[whom] {
 		followers = append(followers, u)
 	}
 	h.mu.Unlock()
+	if !rec.Guarded {
+		h.passOn(rec, followers)
+		return
+	}
+	// Somebody is banned from the room: whether it is one of these is in Redis.
+	h.spawn(func(ctx context.Context) {
+		h.passOn(rec, slices.DeleteFunc(followers, func(u *user) bool {
+			banned, err := h.store.IsBanned(ctx, rec.Room, u.name)
+			return err != nil || banned
+		}))
+	})
+}
 
-	e := rec.event(rec.Room, "", rec.Offset)
+// passOn gives followers their copy, except on connections that get the message
+// as members of its room.
+func (h *Hub) passOn(rec chat.Record, followers []*user) {
+	h.mu.Lock()
+	r := h.rooms[rec.Room]
+	h.mu.Unlock()
+	e := rec.Event(rec.Room, "", rec.Offset)
 	e.Followed = true
 	f := newFrame(e)
 	for _, u := range followers {

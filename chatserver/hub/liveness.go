@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -121,7 +122,7 @@ func (h *Hub) sweep(ctx context.Context, server string) {
 // announce tells the servers that users went from these rooms.
 func (h *Hub) announce(ctx context.Context, rooms []string) {
 	for _, room := range rooms {
-		h.broadcast(ctx, store.RoomChannel(room), record{Kind: kindChanged})
+		h.chat.Broadcast(ctx, store.RoomChannel(room), chat.Record{Kind: chat.KindChanged})
 	}
 }
 

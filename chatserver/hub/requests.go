@@ -2,13 +2,12 @@ package hub
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -30,9 +29,9 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 	if err == nil {
 		return
 	}
-	var refused *refusal
-	if errors.As(err, &refused) {
-		c.Event(protocol.Event{Type: protocol.TypeError, ID: req.ID, Room: req.Room, Code: refused.code, Message: refused.text})
+	var refusal *chat.Refusal
+	if errors.As(err, &refusal) {
+		c.Event(protocol.Event{Type: protocol.TypeError, ID: req.ID, Room: req.Room, Code: refusal.Code, Message: refusal.Text})
 		return
 	}
 	if errors.Is(err, errLeftBehind) || errors.Is(err, net.ErrClosed) {
@@ -46,16 +45,6 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 		// Connecting again makes the client send all of them again, in order.
 		c.close(protocol.CloseServiceRestart, "a message could not be stored: connect again and send it again with the same id")
 	}
-}
-
-// refusal is an answer to a request that cannot be done as it is; it is the
-// client's to mend.
-type refusal struct{ code, text string }
-
-func (r *refusal) Error() string { return r.text }
-
-func refuse(code, format string, args ...any) error {
-	return &refusal{code, fmt.Sprintf(format, args...)}
 }
 
 func unavailable(req protocol.Request) protocol.Event {
@@ -94,22 +83,30 @@ func (c *Client) dispatch(ctx context.Context, req protocol.Request) error {
 	case protocol.TypeLeave:
 		return c.leave(ctx, req)
 	case protocol.TypeSubscribe:
-		return c.follow(ctx, req)
+		return c.answer(c.user.follow(ctx, req))
 	case protocol.TypeUnsubscribe:
-		return c.unfollow(ctx, req)
-	case protocol.TypeRooms:
-		return c.listRooms(ctx, req)
-	case protocol.TypeWho:
-		return c.who(ctx, req)
-	case protocol.TypeHistory:
-		return c.history(ctx, req)
+		return c.answer(c.user.unfollow(ctx, req))
 	case protocol.TypeLogout:
 		return c.hub.Logout(ctx, c.login.User, c.login.Session)
 	case protocol.TypePing:
 		c.Event(protocol.Event{Type: protocol.TypePong, ID: req.ID})
 		return nil
 	}
-	return refuse(protocol.CodeUnknownInput, "there is no request of type %q", req.Type)
+	if req.Room == "" {
+		req.Room = c.present
+	}
+	answer, err := c.hub.chat.Do(ctx, c.login.User, req)
+	if err == nil && answer.Type == protocol.TypeHistory {
+		err = c.waitForRoom(ctx) // the longest answer there is
+	}
+	return c.answer(answer, err)
+}
+
+func (c *Client) answer(e protocol.Event, err error) error {
+	if err == nil && e.Type != "" {
+		c.Event(e)
+	}
+	return err
 }
 
 // place is the room a request is about, of which the client has to be a member.
@@ -119,115 +116,98 @@ func (c *Client) place(req protocol.Request) (*room, error) {
 		name = c.present
 	}
 	if name == "" {
-		return nil, refuse(protocol.CodeNoRoom, "you are in no room: join one first")
+		return nil, chat.Refuse(protocol.CodeNoRoom, "you are in no room: join one first")
 	}
 	r := c.rooms[name]
 	if r == nil {
-		return nil, refuse(protocol.CodeNoRoom, "you are not in %s: join it first", name)
+		return nil, chat.Refuse(protocol.CodeNoRoom, "you are not in %s: join it first", name)
 	}
 	return r, nil
 }
 
+// send puts a message into a room's log and acknowledges it once it is there.
 func (c *Client) send(ctx context.Context, req protocol.Request) error {
-	if err := protocol.ValidateText(req.Message, c.hub.cfg.MaxMessageBytes); err != nil {
-		return refuse(textCode(req.Message, c.hub.cfg.MaxMessageBytes), "%v", err)
-	}
 	r, err := c.place(req)
 	if err != nil {
 		return err
 	}
-	return c.publish(ctx, r, req)
-}
-
-func textCode(text string, limit int) string {
-	if len(text) > limit {
-		return protocol.CodeTooLong
-	}
-	return protocol.CodeBadRequest
-}
-
-// publish puts a message into a room's log and acknowledges it once it is there.
-func (c *Client) publish(ctx context.Context, r *room, req protocol.Request) error {
-	rec := record{User: c.login.User, Time: time.Now().UnixMilli(), Text: req.Message, ID: req.ID}
-	if req.ID == "" {
-		req.ID = rand.Text() // so that trying again here cannot make it appear twice
-	}
+	req.Room = r.name
 	start := time.Now()
-	done, err := c.hub.publish(ctx, store.Message{Room: r.name, User: c.login.User, ID: req.ID, Payload: rec.encode()})
+	ack, err := c.hub.chat.Do(ctx, c.login.User, req)
+	var refusal *chat.Refusal
+	if errors.As(err, &refusal) && refusal.Code == protocol.CodeNoRoom {
+		// The client is in the room, but Redis does not know it as a member: it forgot.
+		if err = c.hub.chat.Join(ctx, c.login.User, r.name); err == nil {
+			ack, err = c.hub.chat.Do(ctx, c.login.User, req)
+		}
+	}
 	if err != nil {
 		return err
 	}
 	c.hub.metrics.published.Inc()
 	c.hub.metrics.publishTime.Observe(time.Since(start).Seconds())
-	if rec.ID != "" {
-		c.Event(protocol.Event{
-			Type: protocol.TypeAck, ID: rec.ID, Room: r.name,
-			Epoch: done.Epoch, Offset: done.Offset, Duplicate: done.Duplicate,
-		})
-	}
-	if !done.Duplicate && !protocol.IsDirect(r.name) {
-		rec.Room, rec.Offset = r.name, done.Offset
-		c.hub.tellFollowers(ctx, rec)
+	if req.ID != "" {
+		c.Event(ack)
 	}
 	return nil
 }
 
+// sendDirect sends to a user. The client is put into their room first, so that
+// it hears what it says there.
 func (c *Client) sendDirect(ctx context.Context, req protocol.Request) error {
-	if err := protocol.ValidateText(req.Message, c.hub.cfg.MaxMessageBytes); err != nil {
-		return refuse(textCode(req.Message, c.hub.cfg.MaxMessageBytes), "%v", err)
-	}
-	if err := c.knownUser(ctx, req.To); err != nil {
+	name, err := c.hub.chat.OpenDirect(ctx, c.login.User, req.To)
+	if err != nil {
 		return err
 	}
-	name := protocol.DirectRoom(c.login.User, req.To)
-	if err := c.hub.openDirect(ctx, name); err != nil {
-		return err
-	}
-	r := c.rooms[name]
-	if r == nil {
+	if c.rooms[name] == nil {
 		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
 			return err
 		}
-		r = c.rooms[name]
 	}
-	return c.publish(ctx, r, req)
-}
-
-// knownUser refuses names that no account has.
-func (c *Client) knownUser(ctx context.Context, name string) error {
-	if name == "" {
-		return refuse(protocol.CodeBadRequest, "the request names no user")
-	}
-	if name == c.login.User {
-		return refuse(protocol.CodeBadRequest, "that is you")
-	}
-	_, err := c.hub.store.PasswordHash(ctx, name)
-	if errors.Is(err, store.ErrNoUser) {
-		return refuse(protocol.CodeNoUser, "there is no user %s", name)
-	}
-	return err
+	req.Type, req.Room = protocol.TypeMessage, name
+	return c.send(ctx, req)
 }
 
 func (c *Client) join(ctx context.Context, req protocol.Request) error {
-	if err := c.mayJoin(ctx, req.Room); err != nil {
+	if err := c.hub.chat.Join(ctx, c.login.User, req.Room); err != nil {
 		return err
 	}
 	if _, member := c.rooms[req.Room]; !member && len(c.rooms) >= maxRooms {
-		return refuse(protocol.CodeLimit, "you are in %d rooms, which is the limit: leave one first", maxRooms)
+		return chat.Refuse(protocol.CodeLimit, "you are in %d rooms, which is the limit: leave one first", maxRooms)
 	}
 	how := joining{id: req.ID}
-	if req.Epoch != "" {
+	switch {
+	case req.Epoch != "":
 		how.from = &store.Position{Epoch: req.Epoch, Offset: req.Offset}
+	case c.transport.Encoding() == Line:
+		// Nobody types positions: what was not read yet is what is missing.
+		at, err := c.hub.store.Readings(ctx, c.login.User, []string{req.Room})
+		if err != nil {
+			return err
+		}
+		how = missed(protocol.RoomInfo{Epoch: at[0].Epoch, Read: at[0].Read, Unread: at[0].Unread})
+		how.id, how.quiet = req.ID, false
 	}
 	before := c.present
 	if err := c.joinRoom(ctx, req.Room, how); err != nil {
 		return err
 	}
 	if c.opts.SingleRoom && before != "" && before != c.present {
-		c.leaveRoom(ctx, before)
+		c.leaveForGood(ctx, before)
 	}
 	c.storePresent(ctx)
 	return nil
+}
+
+// leaveForGood ends the membership too, unless another connection of the user
+// is in the room.
+func (c *Client) leaveForGood(ctx context.Context, name string) {
+	if !c.leaveRoom(ctx, name) {
+		return
+	}
+	if err := c.hub.store.Leave(ctx, name, c.login.User); err != nil {
+		c.hub.log.Warn("ending a membership failed", "user", c.login.User, "room", name, "error", err)
+	}
 }
 
 // storePresent shows the present room in the user's session, for people who
@@ -238,26 +218,9 @@ func (c *Client) storePresent(ctx context.Context) {
 	}
 }
 
-// maxRooms is how many rooms one connection may be in.
-const maxRooms = 200
-
-func (c *Client) mayJoin(ctx context.Context, name string) error {
-	a, b, direct := protocol.DirectUsers(name)
-	if !direct {
-		if err := protocol.ValidateRoom(name); err != nil {
-			return refuse(protocol.CodeBadRequest, "%v", err)
-		}
-		return nil
-	}
-	other := a
-	if a == c.login.User {
-		other = b
-	}
-	if name != protocol.DirectRoom(c.login.User, other) || len(name) > 2*protocol.MaxRoomName {
-		return refuse(protocol.CodeForbidden, "that is no direct room of yours")
-	}
-	return c.knownUser(ctx, other)
-}
+// maxRooms is how many rooms one connection may be in: as many as one may be a
+// member of, and the direct ones.
+const maxRooms = chat.MaxRooms + maxDirects
 
 func (c *Client) leave(ctx context.Context, req protocol.Request) error {
 	r, err := c.place(req)
@@ -266,101 +229,10 @@ func (c *Client) leave(ctx context.Context, req protocol.Request) error {
 	}
 	c.leaveRoom(ctx, r.name)
 	c.storePresent(ctx)
-	c.Event(protocol.Event{Type: protocol.TypeLeft, ID: req.ID, Room: r.name})
-	return nil
-}
-
-func (c *Client) follow(ctx context.Context, req protocol.Request) error {
-	if err := c.knownUser(ctx, req.To); err != nil {
-		return err
+	left := protocol.Event{Type: protocol.TypeLeft, ID: req.ID, Room: r.name}
+	if protocol.IsDirect(r.name) {
+		return c.answer(left, nil) // on this connection only: the room is the user's own
 	}
-	if err := c.user.follow(ctx, req.To); err != nil {
-		return err
-	}
-	c.Event(protocol.Event{Type: protocol.TypeSubscribed, ID: req.ID, Username: req.To})
-	return nil
-}
-
-func (c *Client) unfollow(ctx context.Context, req protocol.Request) error {
-	if req.To == "" {
-		return refuse(protocol.CodeBadRequest, "the request names no user")
-	}
-	if err := c.user.unfollow(ctx, req.To); err != nil {
-		return err
-	}
-	c.Event(protocol.Event{Type: protocol.TypeUnsubscribed, ID: req.ID, Username: req.To})
-	return nil
-}
-
-func (c *Client) listRooms(ctx context.Context, req protocol.Request) error {
-	found, err := c.hub.store.Rooms(ctx)
-	if err != nil {
-		return err
-	}
-	rooms := make([]protocol.RoomInfo, 0, len(found))
-	for _, r := range found {
-		rooms = append(rooms, protocol.RoomInfo{Name: r.Name, Users: r.Users})
-	}
-	c.Event(protocol.Event{Type: protocol.TypeRoomList, ID: req.ID, Rooms: rooms})
-	return nil
-}
-
-func (c *Client) who(ctx context.Context, req protocol.Request) error {
-	r, err := c.place(req)
-	if err != nil {
-		return err
-	}
-	users, total, err := c.hub.store.Members(ctx, r.name, listLimit)
-	if err != nil {
-		return err
-	}
-	c.Event(userList(r.name, req.ID, users, total))
-	return nil
-}
-
-// maxHistory is how many messages one history request gets at most.
-const maxHistory = 100
-
-func (c *Client) history(ctx context.Context, req protocol.Request) error {
-	r, err := c.place(req)
-	if err != nil {
-		return err
-	}
-	limit := req.Limit
-	if limit <= 0 || limit > maxHistory {
-		limit = maxHistory
-	}
-	log, err := c.hub.store.ReadBefore(ctx, r.name, req.Before, limit)
-	if err != nil {
-		return err
-	}
-	messages, left := c.newest(r.name, log)
-	more := left || len(log.Entries) > 0 && log.Entries[0].Offset > log.First
-	if err := c.waitForRoom(ctx); err != nil {
-		return err
-	}
-	c.Event(protocol.Event{Type: protocol.TypeHistory, ID: req.ID, Room: r.name, Epoch: log.Epoch, Messages: messages, More: more})
-	return nil
-}
-
-// newest are the newest messages of log that fit well into the client's queue,
-// oldest first; left says that there were more. Entries that are not ours are
-// left out.
-func (c *Client) newest(room string, log store.Log) (messages []protocol.Event, left bool) {
-	messages = make([]protocol.Event, 0, len(log.Entries))
-	size := 0
-	for _, e := range slices.Backward(log.Entries) {
-		rec, err := decodeRecord(e.Payload)
-		if err != nil {
-			continue
-		}
-		m := rec.event(room, log.At(e.Offset).Epoch, e.Offset)
-		if size += len(m.AppendJSON(nil)); size > c.hub.cfg.QueueBytes/4 && len(messages) > 0 {
-			left = true
-			break
-		}
-		messages = append(messages, m)
-	}
-	slices.Reverse(messages)
-	return messages, left
+	req.Room = r.name
+	return c.answer(c.hub.chat.Do(ctx, c.login.User, req))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -14,6 +15,7 @@ type joining struct {
 	id        string          // of the request, for the answer
 	from      *store.Position // what the client saw last; nil: it starts with what is said from now on
 	fromStart bool            // the client wants all that the log has
+	leftOver  bool            // what is gone from the log is no reason to begin with what is said from now on
 	quiet     bool            // the client did not ask and gets no answer
 }
 
@@ -43,7 +45,7 @@ func (r *room) join(ctx context.Context, c *Client, how joining) error {
 	}
 	r.mu.Lock()
 	if how.fromStart {
-		how.from = &store.Position{Epoch: r.line.Epoch}
+		how.from, how.leftOver = &store.Position{Epoch: r.line.Epoch}, true
 	}
 	if how.from == nil || r.byOwner[c] != nil {
 		how.answer(c, r.joined(r.position(), nil))
@@ -66,6 +68,9 @@ func (r *room) resume(ctx context.Context, c *Client, how joining, at store.Posi
 	log, err := r.hub.store.Read(ctx, r.name, at.Offset, resumePage)
 	if err != nil {
 		return err
+	}
+	if how.leftOver && len(log.Entries) > 0 && log.Entries[0].Offset > at.Offset+1 {
+		at = log.At(log.Entries[0].Offset - 1)
 	}
 	if !continues(log, at) {
 		r.hub.metrics.resumes.WithLabelValues("lost").Inc()
@@ -110,6 +115,9 @@ func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at sto
 		if log, err = r.hub.store.Read(ctx, r.name, at.Offset, resumePage); err != nil {
 			return err
 		}
+		if how.leftOver && len(log.Entries) > 0 && log.Entries[0].Offset > at.Offset+1 {
+			at = log.At(log.Entries[0].Offset - 1)
+		}
 		if !continues(log, at) {
 			return errors.New("messages left the log while they were being sent")
 		}
@@ -119,14 +127,14 @@ func (r *room) resumeFromLog(ctx context.Context, c *Client, how joining, at sto
 // enqueueEntry queues a log entry once the client has room for it. An entry that
 // is not ours is left out, as it is for everybody.
 func (r *room) enqueueEntry(ctx context.Context, c *Client, at store.Position, e store.Entry) error {
-	rec, err := decodeRecord(e.Payload)
-	if err != nil {
-		return nil //nolint:nilerr // append has reported it when the entry was new
+	event, ok := chat.EntryEvent(r.name, at.Epoch, e)
+	if !ok {
+		return nil // append has reported it when the entry was new
 	}
 	if err := c.waitForRoom(ctx); err != nil {
 		return err
 	}
-	c.enqueue(newFrame(rec.event(r.name, at.Epoch, at.Offset)))
+	c.enqueue(newFrame(event))
 	return nil
 }
 

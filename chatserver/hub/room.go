@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -159,7 +160,7 @@ func (r *room) apply(m liveMessage) bool {
 		return false
 	}
 	if m.offset == r.last+1 {
-		r.append(m.offset, m.body)
+		r.append(store.Entry{Offset: m.offset, Payload: m.body})
 	}
 	return true
 }
@@ -247,7 +248,7 @@ func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 		r.reset(log.Lineage, first-1)
 	}
 	for _, e := range log.Entries {
-		r.append(e.Offset, e.Payload)
+		r.append(e)
 	}
 	return r.last >= log.Last, nil
 }
@@ -286,25 +287,42 @@ func (r *room) open(ctx context.Context) error {
 	return nil
 }
 
-// append delivers the message that follows the position. Callers hold r.mu.
-func (r *room) append(offset uint64, body []byte) {
+// append delivers the entry that follows the position. Callers hold r.mu.
+func (r *room) append(entry store.Entry) {
+	offset := entry.Offset
 	if offset <= r.last {
 		return
 	}
-	rec, err := decodeRecord(body)
-	if err != nil {
+	event, ok := chat.EntryEvent(r.name, r.line.At(offset).Epoch, entry)
+	if !ok {
 		// Only another program that writes to our keys can cause this. The
 		// position moves on, or one bad entry would stop the room for ever.
-		r.hub.log.Error("a log entry is not ours; skipped", "room", r.name, "offset", offset, "error", err)
+		r.hub.log.Error("a log entry is not ours; skipped", "room", r.name, "offset", offset)
 		r.last, r.recent[offset%recentFrames] = offset, nil
 		r.trimRecent()
 		return
 	}
-	f := newFrame(rec.event(r.name, r.line.At(offset).Epoch, offset))
+	if event.Type == protocol.TypeDeleted {
+		r.forget(event.Ref)
+	}
+	f := newFrame(event)
 	r.last = offset
 	r.recent[offset%recentFrames] = f
 	r.trimRecent()
 	r.broadcast(f)
+}
+
+// forget leaves only the place of a deleted message in memory: who resumes from
+// there must not get what the log no longer has. Callers hold r.mu.
+func (r *room) forget(offset uint64) {
+	if offset < r.oldest || offset > r.last || r.recent[offset%recentFrames] == nil {
+		return
+	}
+	e := r.recent[offset%recentFrames].event
+	r.recent[offset%recentFrames] = newFrame(protocol.Event{
+		Type: protocol.TypeMessage, Room: e.Room, Username: e.Username, Timestamp: e.Timestamp,
+		Epoch: e.Epoch, Offset: e.Offset, Deleted: true,
+	})
 }
 
 // trimRecent keeps the ring's oldest offset within the ring. Callers hold r.mu.
@@ -389,25 +407,41 @@ func (r *room) has(c *Client) bool {
 
 // ephemeral handles what is on the room's channel but not in its log.
 func (r *room) ephemeral(body []byte) {
-	rec, err := decodeRecord(body)
+	rec, err := chat.Decode(body)
 	if err != nil {
 		r.hub.log.Error("a live record is not ours; skipped", "room", r.name, "error", err)
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if text := rec.announcement(); text != "" && len(r.members) <= quietRoom {
-		r.broadcast(newFrame(protocol.Event{Type: protocol.TypeAnnouncement, Room: r.name, Message: text}))
+	switch rec.Kind {
+	case chat.KindInfo:
+		r.broadcast(newFrame(protocol.Event{Type: protocol.TypeRoomInfo, Room: r.name, Info: rec.Info}))
+	case chat.KindTyping:
+		r.tellOthers(rec.User, protocol.Event{Type: protocol.TypeTyping, Room: r.name, Username: rec.User})
+	case chat.KindRead:
+		r.tellOthers("", protocol.Event{Type: protocol.TypeRead, Room: r.name, Username: rec.User, Ref: rec.Ref})
+	case chat.KindJoined:
+		r.tellOthers("", protocol.Event{Type: protocol.TypeAnnouncement, Room: r.name, Message: rec.User + " joined " + rec.Room})
+		r.listSoon()
+	case chat.KindLeft:
+		r.tellOthers("", protocol.Event{Type: protocol.TypeAnnouncement, Room: r.name, Message: rec.User + " left " + rec.Room})
+		r.listSoon()
+	case chat.KindChanged:
+		r.listSoon()
 	}
-	r.listSoon()
 }
 
-func (r record) announcement() string {
-	switch r.Kind {
-	case kindJoined:
-		return r.User + " joined " + r.Room
-	case kindLeft:
-		return r.User + " left " + r.Room
+// tellOthers tells the members, but a user, what one of them does, unless they
+// are a crowd. Callers hold r.mu.
+func (r *room) tellOthers(but string, e protocol.Event) {
+	if len(r.members) > quietRoom {
+		return
 	}
-	return ""
+	f := newFrame(e)
+	for _, m := range r.members {
+		if m.client.login.User != but {
+			m.client.enqueue(f)
+		}
+	}
 }

@@ -3,10 +3,12 @@ package hub
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -58,33 +60,35 @@ func (u *user) enterRoom(ctx context.Context, r *room) {
 		u.hub.unsettled(err, "entering a room", u.name)
 		return
 	}
-	kind := kindChanged
+	kind := chat.KindChanged
 	if first {
-		kind = kindJoined
+		kind = chat.KindJoined
 	}
-	u.hub.broadcast(ctx, r.channel, record{Kind: kind, User: u.name, Room: r.name})
+	u.hub.chat.Broadcast(ctx, r.channel, chat.Record{Kind: kind, User: u.name, Room: r.name})
 }
 
-// exitRoom ends the user's presence in the room, with the last connection.
-func (u *user) exitRoom(ctx context.Context, r *room) {
+// exitRoom ends the user's presence in the room, with the last connection; last
+// tells that the user is there on no server now.
+func (u *user) exitRoom(ctx context.Context, r *room) (last bool) {
 	if protocol.IsDirect(r.name) {
-		return
+		return false
 	}
 	u.presence.Lock()
 	defer u.presence.Unlock()
 	u.inRoom[r.name]--
 	if u.inRoom[r.name] > 0 {
-		return
+		return false
 	}
 	delete(u.inRoom, r.name)
 	last, err := u.hub.store.Exit(ctx, r.name, u.name)
 	if err != nil {
 		u.hub.unsettled(err, "leaving a room", u.name)
-		return
+		return false
 	}
 	if last {
-		u.hub.broadcast(ctx, r.channel, record{Kind: kindLeft, User: u.name, Room: r.name})
+		u.hub.chat.Broadcast(ctx, r.channel, chat.Record{Kind: chat.KindLeft, User: u.name, Room: r.name})
 	}
+	return last
 }
 
 // acquire makes the session present, with its first connection.
@@ -223,39 +227,75 @@ func (u *user) each(f func(*Client)) {
 	}
 }
 
-// maxFollows is how many users one may follow.
-const maxFollows = 200
-
 // follow makes this user a follower. The relay is subscribed before the
 // follower is stored: what is said once /subscribe is answered arrives.
-func (u *user) follow(ctx context.Context, whom string) error {
+func (u *user) follow(ctx context.Context, req protocol.Request) (protocol.Event, error) {
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	if slices.Contains(u.follows, whom) {
-		return nil
+	if slices.Contains(u.follows, req.To) {
+		return protocol.Event{Type: protocol.TypeSubscribed, ID: req.ID, Username: req.To}, nil
 	}
-	if len(u.follows) >= maxFollows {
-		return refuse(protocol.CodeLimit, "you follow %d users, which is the limit", maxFollows)
+	if err := u.hub.listenTo(ctx, u, req.To); err != nil {
+		return protocol.Event{}, err
 	}
-	if err := u.hub.listenTo(ctx, u, whom); err != nil {
-		return err
+	answer, err := u.hub.chat.Do(ctx, u.name, req)
+	if err != nil {
+		u.hub.stopListening(u, req.To)
+		return protocol.Event{}, err
 	}
-	if _, err := u.hub.store.Follow(ctx, whom, u.name); err != nil {
-		return err
-	}
-	u.follows = append(u.follows, whom)
-	return nil
+	u.follows = append(u.follows, req.To)
+	return answer, nil
 }
 
-func (u *user) unfollow(ctx context.Context, whom string) error {
+// unfollow is the inverse: nothing arrives once it is answered.
+func (u *user) unfollow(ctx context.Context, req protocol.Request) (protocol.Event, error) {
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	if _, err := u.hub.store.Unfollow(ctx, whom, u.name); err != nil {
-		return err
+	answer, err := u.hub.chat.Do(ctx, u.name, req)
+	if err == nil {
+		u.follows = slices.DeleteFunc(u.follows, func(f string) bool { return f == req.To })
+		u.hub.stopListening(u, req.To)
 	}
-	u.follows = slices.DeleteFunc(u.follows, func(f string) bool { return f == whom })
-	u.hub.stopListening(u, whom)
-	return nil
+	return answer, err
+}
+
+// refollow listens to whom the user follows now: another connection has changed it.
+func (u *user) refollow(ctx context.Context) {
+	u.presence.Lock()
+	defer u.presence.Unlock()
+	followed, err := u.hub.store.Following(ctx, u.name)
+	if err != nil {
+		u.hub.log.Warn("looking up whom a user follows failed", "user", u.name, "error", err)
+		return
+	}
+	for _, whom := range followed {
+		if !slices.Contains(u.follows, whom) && u.hub.listenTo(ctx, u, whom) != nil {
+			return // the hub ends
+		}
+	}
+	for _, whom := range u.follows {
+		if !slices.Contains(followed, whom) {
+			u.hub.stopListening(u, whom)
+		}
+	}
+	u.follows = followed
+}
+
+// removed takes the user's clients out of a room that they are no member of any more.
+func (u *user) removed(ctx context.Context, name, by string) {
+	u.each(func(c *Client) { c.removed(ctx, name, by) })
+}
+
+func (c *Client) removed(ctx context.Context, name, by string) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	c.handling.Lock()
+	defer c.handling.Unlock()
+	if c.detached || c.rooms[name] == nil {
+		return
+	}
+	c.leaveRoom(ctx, name)
+	c.Event(protocol.Event{Type: protocol.TypeLeft, Room: name, Username: by})
 }
 
 // closeSession closes the connections of one login session.
@@ -313,6 +353,27 @@ func (u *user) refresh(ctx context.Context) error {
 	}
 	for _, name := range u.learn(directs...) {
 		u.joinDirect(ctx, name)
+	}
+	u.refollow(ctx)
+	return u.rejoin(ctx)
+}
+
+// rejoin makes sure that the user is a member of the rooms that the clients here
+// are in. A Redis that forgot its last moments knows nothing of new members; one
+// who was removed, and may not come back, is let go.
+func (u *user) rejoin(ctx context.Context) error {
+	u.presence.Lock()
+	rooms := slices.Collect(maps.Keys(u.inRoom))
+	u.presence.Unlock()
+	for _, name := range rooms {
+		err := u.hub.chat.Join(ctx, u.name, name)
+		var refusal *chat.Refusal
+		switch {
+		case errors.As(err, &refusal):
+			u.removed(ctx, name, "")
+		case err != nil:
+			return err
+		}
 	}
 	return nil
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
 const (
 	listDelay     = 200 * time.Millisecond
 	listPerMember = 5 * time.Millisecond
-	listLimit     = 500 // names in a user list
 )
 
 // listSoon sends the members a new list of who is here, once for all the
@@ -50,25 +50,17 @@ func (r *room) sendList(ctx context.Context) {
 	r.mu.Lock()
 	r.listAgain = false // a change from here on wants another list
 	r.mu.Unlock()
-	users, total, err := r.hub.store.Members(ctx, r.name, listLimit)
+	users, total, err := r.hub.store.Members(ctx, r.name, chat.WhoLimit)
 	if err != nil {
 		r.hub.log.Warn("reading a room's members failed", "room", r.name, "error", err)
 		return
 	}
-	f := newFrame(userList(r.name, "", users, total))
+	f := newFrame(chat.UserList(r.name, users, total))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.members {
-		if m.client.transport.Encoding() == JSON {
+		if m.client.transport.Encoding() != Line {
 			m.client.enqueue(f)
 		}
 	}
-}
-
-// userList has a list even where nobody is: clients look for one.
-func userList(room, id string, users []string, total int) protocol.Event {
-	if users == nil {
-		users = []string{}
-	}
-	return protocol.Event{Type: protocol.TypeUserList, ID: id, Room: room, Users: users, Total: total}
 }

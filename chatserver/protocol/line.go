@@ -144,6 +144,12 @@ func (e *Event) AppendLine(b []byte) []byte {
 		return appendLine(b, "* ", strconv.Itoa(len(e.Messages)), " messages of ", e.Room)
 	case TypeAnnouncement:
 		return appendLine(b, "* ", e.Message)
+	case TypeEdited:
+		return appendLine(b, "* ", e.Username, " edited ", number(e.Ref), " in ", e.Room, ": ", e.text())
+	case TypeDeleted:
+		return appendLine(b, "* ", e.Username, " deleted ", number(e.Ref), " in ", e.Room)
+	case TypeInvited:
+		return appendLine(b, "* ", e.Username, " invited you: /join ", e.Room)
 	case TypeReset:
 		return appendLine(b, "* the history of ", e.Room, " starts anew")
 	case TypeReconnect:
@@ -168,8 +174,21 @@ func (e *Event) appendMessage(b []byte) []byte {
 	if _, _, direct := DirectUsers(e.Room); direct {
 		place = "direct"
 	}
-	return appendLine(b, "[", place, "] ", e.Username, ": ", e.Message)
+	return appendLine(b, "[", place, "] ", e.Username, ": ", e.text())
 }
+
+// text is what a person can read of a message.
+func (e *Event) text() string {
+	switch {
+	case e.Deleted:
+		return "(deleted)"
+	case e.Ciphertext != "":
+		return "(encrypted)"
+	}
+	return e.Message
+}
+
+func number(offset uint64) string { return "#" + strconv.FormatUint(offset, 10) }
 
 func (e *Event) appendUsers(b []byte) []byte {
 	return appendLine(b, "* in ", e.Room, " (", strconv.Itoa(max(e.Total, len(e.Users))), "): ", strings.Join(e.Users, ", "))

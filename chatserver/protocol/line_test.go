@@ -1,6 +1,7 @@
 package protocol_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -35,7 +36,7 @@ func TestParseLineUnderstandsEveryCommand(t *testing.T) {
 		"//join is how it is called": {Type: protocol.TypeMessage, Message: "/join is how it is called"},
 	} {
 		got, err := protocol.ParseLine(line)
-		if err != nil || got != want {
+		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("ParseLine(%q) = %+v, %v; want %+v", line, got, err, want)
 		}
 	}
@@ -80,7 +81,7 @@ func TestAppendLineIsWhatAPersonReads(t *testing.T) {
 		"* no active rooms: /join <room> makes one\r\n": {Type: protocol.TypeRoomList},
 		"": {Type: protocol.TypeAck, ID: "1"},
 	} {
-		if got := string(e.AppendLine(nil)); got != want {
+		if got := string(e.AppendLine(nil)); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %q, want %q", e.Type, got, want)
 		}
 	}
@@ -89,7 +90,7 @@ func TestAppendLineIsWhatAPersonReads(t *testing.T) {
 func TestNobodysMessageCanMoveAnothersCursor(t *testing.T) {
 	t.Parallel()
 	e := protocol.Event{Type: protocol.TypeMessage, Room: "Lobby", Username: "eve", Message: "a\x1b[2Jb\r\nERROR c\u202ed\u0085e"}
-	if got, want := string(e.AppendLine(nil)), "[Lobby] eve: a[2Jb ERROR cde\r\n"; got != want {
+	if got, want := string(e.AppendLine(nil)), "[Lobby] eve: a[2Jb ERROR cde\r\n"; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

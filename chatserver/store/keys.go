@@ -17,6 +17,14 @@ func presenceKey(room string) string    { return "room:{" + room + "}:presence" 
 func logKey(room string) string         { return "room:{" + room + "}:log" }          // stream: id "<offset>-0", field "m"
 func metaKey(room string) string        { return "room:{" + room + "}:meta" }         // hash: epoch, offset, and what lib/epoch.lua and announce.lua say
 func sentKey(room, user string) string  { return "room:{" + room + "}:sent:" + user } // list: id, offset, id, offset, newest first
+func infoKey(room string) string        { return "room:{" + room + "}:info" }         // hash: kind, owner, topic, created, encrypted, closed, guarded, keepMessages, keepMillis
+func membersKey(room string) string     { return "room:{" + room + "}:members" }      // hash: user -> since, unix ms
+func invitedKey(room string) string     { return "room:{" + room + "}:invited" }      // set of users
+func bannedKey(room string) string      { return "room:{" + room + "}:banned" }       // hash: user -> end, unix ms; 0: none
+func mutedKey(room string) string       { return "room:{" + room + "}:muted" }        // the same
+func readsKey(room string) string       { return "room:{" + room + "}:reads" }        // hash: user -> "<offset> <messages up to there>"
+func stateKey(room string) string       { return "room:{" + room + "}:state" }        // hash: offset -> JSON of what became of that message
+func userRoomsKey(user string) string   { return "rooms:{" + user + "}" }             // set of rooms the user is a member of
 func serverKey(name string) string      { return "server:{" + name + "}" }            // string with a TTL: the heartbeat
 func heldKey(name string) string        { return "server:{" + name + "}:held" }       // set: "session <user> <sid>", "room <room> <user>"
 func limitKey(key string) string        { return "limit:{" + key + "}" }              // counter with a TTL

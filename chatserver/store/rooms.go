@@ -19,8 +19,8 @@ var (
 
 // RoomInfo is one active room.
 type RoomInfo struct {
-	Name  string
-	Users int
+	Room
+	Users int // present; Members is not filled in
 }
 
 // Enter records that this server has user in room. first tells that the user was not in it
@@ -93,15 +93,15 @@ func (s *Store) Rooms(ctx context.Context) ([]RoomInfo, error) {
 	var rooms []RoomInfo
 	var empty []any // room, score, room, score...
 	for chunk := range chunks(index) {
-		counts, err := s.countUsers(ctx, chunk)
+		found, err := s.lookUp(ctx, chunk)
 		if err != nil {
 			return nil, fmt.Errorf("count the users of %d rooms: %w", len(chunk), err)
 		}
-		for i, n := range counts {
-			if room := chunk[i].Member.(string); n > 0 {
-				rooms = append(rooms, RoomInfo{Name: room, Users: n})
+		for i, room := range found {
+			if room.Users > 0 {
+				rooms = append(rooms, room)
 			} else {
-				empty = append(empty, room, chunk[i].Score)
+				empty = append(empty, room.Name, chunk[i].Score)
 			}
 		}
 	}
@@ -112,20 +112,21 @@ func (s *Store) Rooms(ctx context.Context) ([]RoomInfo, error) {
 	return rooms, nil
 }
 
-func (s *Store) countUsers(ctx context.Context, rooms []redis.Z) ([]int, error) {
+func (s *Store) lookUp(ctx context.Context, rooms []redis.Z) ([]RoomInfo, error) {
 	pipe := s.client.Pipeline()
-	cmds := make([]*redis.IntCmd, len(rooms))
+	users, infos := make([]*redis.IntCmd, len(rooms)), make([]*redis.MapStringStringCmd, len(rooms))
 	for i, z := range rooms {
-		cmds[i] = pipe.SCard(ctx, roomKey(z.Member.(string)))
+		users[i] = pipe.SCard(ctx, roomKey(z.Member.(string)))
+		infos[i] = pipe.HGetAll(ctx, infoKey(z.Member.(string)))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return nil, err
 	}
-	counts := make([]int, len(cmds))
-	for i, cmd := range cmds {
-		counts[i] = int(cmd.Val())
+	found := make([]RoomInfo, len(rooms))
+	for i, z := range rooms {
+		found[i] = RoomInfo{Room: parseRoom(z.Member.(string), infos[i].Val(), 0), Users: int(users[i].Val())}
 	}
-	return counts, nil
+	return found, nil
 }
 
 // forgetRooms drops rooms from the index unless somebody entered one since its score was read.

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -12,17 +13,22 @@ import (
 //go:embed lua
 var lua embed.FS
 
-// script is lua/<name>.lua, after the libraries that it uses.
+// script is lua/<name>.lua, after the libraries that it uses. Comments stay here: Redis keeps
+// the text, and the embedded one of development reads it anew at each call.
 func script(name string, libs ...string) *redis.Script {
-	var src []byte
+	var code strings.Builder
 	for _, file := range append(libs, name) {
-		part, err := lua.ReadFile("lua/" + file + ".lua")
+		text, err := lua.ReadFile("lua/" + file + ".lua")
 		if err != nil {
 			panic(err) // the file is compiled in
 		}
-		src = append(src, part...)
+		for line := range strings.Lines(string(text)) {
+			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "--") {
+				code.WriteString(line + "\n")
+			}
+		}
 	}
-	return redis.NewScript(string(src))
+	return redis.NewScript(code.String())
 }
 
 // pipelined is how many commands go into one pipeline: enough to hide the round trip, few
