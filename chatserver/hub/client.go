@@ -17,9 +17,12 @@ type Transport interface {
 	Protocol() string
 	// Encoding is how the events are to be written.
 	Encoding() Encoding
-	// WriteBuffers writes complete frames as they are, and blocks until they are
-	// handed over. One goroutine calls it at a time.
+	// WriteBuffers writes and consumes complete frames as they are, and blocks
+	// until they are handed over. One goroutine calls it or TryWrite at a time.
 	WriteBuffers(*net.Buffers) error
+	// TryWrite writes what it can without waiting, and leaves the rest in the
+	// buffers: all of it, where the connection only knows how to wait.
+	TryWrite(*net.Buffers) error
 	// Close ends the connection with a WebSocket close code and a reason. It may
 	// be called more than once, from any goroutine, and does not block for long.
 	// The reader of the connection ends because of it.
@@ -62,200 +65,12 @@ type Client struct {
 	rooms    map[string]*room
 	detached bool // guarded by handling
 
-	queue struct {
-		sync.Mutex
-		frames  []*Frame
-		spare   []*Frame // the slice that was just written, to be filled again
-		bytes   int
-		writing bool
-		closed  bool          // nothing more is queued
-		written chan struct{} // closed when something was written; nil: nobody waits
-		after   *closing
-	}
-	gone chan struct{} // closed by Detach
+	queue queue
+	gone  chan struct{} // closed by Detach
 }
-
-type closing struct {
-	code   int
-	reason string
-}
-
-// Event queues an event for this client.
-func (c *Client) Event(e protocol.Event) { c.enqueue(newFrame(e)) }
 
 // Done is closed when the client is detached.
 func (c *Client) Done() <-chan struct{} { return c.gone }
-
-// enqueue adds a frame to what is to be written. It never blocks: a client that
-// reads more slowly than its queue allows is cut off with a code that tells it
-// to come back and resume.
-func (c *Client) enqueue(f *Frame) {
-	b := f.bytes(c.transport.Encoding())
-	if len(b) == 0 {
-		return
-	}
-	c.queue.Lock()
-	defer c.queue.Unlock()
-	if c.queue.closed {
-		return
-	}
-	if c.queue.bytes+len(b) > c.hub.cfg.QueueBytes {
-		c.hub.metrics.slow.Inc()
-		c.queue.closed, c.queue.frames = true, nil
-		c.progress()
-		c.hub.spawn(func(context.Context) {
-			c.transport.Close(protocol.CloseSlow, "reading too slowly: connect again and resume")
-		})
-		return
-	}
-	c.queue.bytes += len(b)
-	c.queue.frames = append(c.queue.frames, f)
-	if !c.queue.writing {
-		c.queue.writing = true
-		go c.write()
-	}
-}
-
-// hasRoomFor says whether frames fit into the queue with as much room again to
-// spare, so that live messages do not cut the client off at once.
-func (c *Client) hasRoomFor(frames []*Frame) bool {
-	size := 0
-	for _, f := range frames {
-		size += len(f.bytes(c.transport.Encoding()))
-	}
-	c.queue.Lock()
-	defer c.queue.Unlock()
-	return c.queue.bytes+size <= c.hub.cfg.QueueBytes/2
-}
-
-// waitForRoom waits until the queue is less than half full: for what a client
-// asked for, which goes at the client's pace.
-func (c *Client) waitForRoom(ctx context.Context) error {
-	for {
-		c.queue.Lock()
-		if c.queue.closed {
-			c.queue.Unlock()
-			return net.ErrClosed
-		}
-		if c.queue.bytes <= c.hub.cfg.QueueBytes/2 {
-			c.queue.Unlock()
-			return nil
-		}
-		if c.queue.written == nil {
-			c.queue.written = make(chan struct{})
-		}
-		written := c.queue.written
-		c.queue.Unlock()
-		select {
-		case <-written:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// progress wakes those who wait for room in the queue. Callers hold c.queue.
-func (c *Client) progress() {
-	if c.queue.written != nil {
-		close(c.queue.written)
-		c.queue.written = nil
-	}
-}
-
-// spareFrames is the longest slice that a client keeps for its next burst.
-const spareFrames = 64
-
-// write empties the queue and ends: an idle client has no writer. Whatever is
-// queued goes out in one write. It is bounded by the transport's write deadline.
-func (c *Client) write() {
-	enc := c.transport.Encoding()
-	out := outs.Get().(*out)
-	defer outs.Put(out)
-	for {
-		c.queue.Lock()
-		frames := c.queue.frames
-		if len(frames) == 0 {
-			c.queue.writing = false
-			after := c.queue.after
-			c.queue.Unlock()
-			if after != nil {
-				c.transport.Close(after.code, after.reason)
-			}
-			return
-		}
-		c.queue.frames, c.queue.spare = c.queue.spare[:0], nil
-		c.queue.Unlock()
-
-		size := out.gather(frames, enc)
-		err := c.transport.WriteBuffers(&out.pending)
-		if err == nil {
-			c.hub.metrics.delivered.Add(float64(len(frames)))
-		}
-		clear(frames)
-		c.queue.Lock()
-		c.queue.bytes -= size
-		c.progress()
-		if cap(frames) <= spareFrames {
-			c.queue.spare = frames
-		}
-		if err != nil {
-			// The connection is gone; its reader finds out and detaches.
-			c.queue.closed, c.queue.writing, c.queue.frames = true, false, nil
-			c.queue.Unlock()
-			c.transport.Close(protocol.CloseNormal, "")
-			return
-		}
-		c.queue.Unlock()
-	}
-}
-
-// out is what one write needs; writers come and go, so they share them.
-type out struct {
-	all     net.Buffers
-	pending net.Buffers // the part of all that is not written yet
-}
-
-var outs = sync.Pool{New: func() any { return new(out) }}
-
-// gather takes the bytes of frames and returns how many they are.
-func (o *out) gather(frames []*Frame, enc Encoding) (size int) {
-	clear(o.all)
-	o.all = o.all[:0]
-	for _, f := range frames {
-		b := f.bytes(enc)
-		size += len(b)
-		o.all = append(o.all, b)
-	}
-	o.pending = o.all
-	return size
-}
-
-// close ends the connection once what is queued has been written.
-func (c *Client) close(code int, reason string) {
-	c.queue.Lock()
-	if c.queue.closed {
-		c.queue.Unlock()
-		return
-	}
-	c.queue.closed = true
-	c.queue.after = &closing{code, reason}
-	writing := c.queue.writing
-	c.queue.Unlock()
-	if !writing {
-		c.transport.Close(code, reason)
-	}
-}
-
-// Close ends the connection once what is queued has been written.
-func (c *Client) Close(code int, reason string) { c.close(code, reason) }
-
-// isClosing says whether the connection is about to end: what it still sends has
-// to be left to the next one, or it would overtake what was not done here.
-func (c *Client) isClosing() bool {
-	c.queue.Lock()
-	defer c.queue.Unlock()
-	return c.queue.closed
-}
 
 // Attach makes a connection a client of its user: present, reachable, counted.
 // ErrDraining, ErrLoggedOut and store.ErrOnline say why it cannot be.
@@ -398,10 +213,7 @@ func (c *Client) Detach() {
 // detach does what Detach says. Callers hold c.handling.
 func (c *Client) detach() {
 	c.detached = true
-	c.queue.Lock()
-	c.queue.closed, c.queue.frames = true, nil
-	c.progress()
-	c.queue.Unlock()
+	c.queue.drop()
 
 	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
 	defer cancel()

@@ -31,7 +31,7 @@ func FanOutForBenchmark(b *testing.B, clients int, t Transport) func() {
 	}.Encode()
 	return func() {
 		offset++
-		r.apply(liveMessage{offset, "epoch", body})
+		r.apply([]liveMessage{{offset, "epoch", body}})
 		for _, c := range members {
 			for c.busy() {
 				time.Sleep(10 * time.Microsecond)
@@ -45,3 +45,20 @@ func (c *Client) busy() bool {
 	defer c.queue.Unlock()
 	return c.queue.writing
 }
+
+// Deafen has the hub hear nothing more of a room, until CatchUp.
+func (h *Hub) Deafen(room string) { h.relay.Unsubscribe(store.RoomChannel(room)) }
+
+// CatchUp has a room read its log; the channel is closed when it has.
+func (h *Hub) CatchUp(room string) <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rooms[room].catchUp()
+}
+
+// What the tests measure with.
+const (
+	BurstsAtOnce = burstsAtOnce
+	BurstEvery   = burstEvery
+	MemberTime   = memberTime
+)

@@ -31,6 +31,8 @@ var onlyFull = map[string]bool{
 // their queues. Nobody may change them.
 type Frame struct {
 	event    protocol.Event
+	parts    []*Frame // instead of an event: frames that follow one another
+	jsonOnly bool     // terminals do not get it
 	jsonOnce sync.Once
 	json     []byte
 	lineOnce sync.Once
@@ -39,6 +41,18 @@ type Frame struct {
 
 func newFrame(e protocol.Event) *Frame { return &Frame{event: e} }
 
+// joined is one frame for several, so that a burst of messages is put together
+// once, and not once for each of its receivers.
+func joined(frames []*Frame) *Frame {
+	if len(frames) == 1 {
+		return frames[0]
+	}
+	return &Frame{parts: frames}
+}
+
+// events is how many events the frame is.
+func (f *Frame) events() int { return max(len(f.parts), 1) }
+
 // bytes are the frame's bytes in an encoding; empty when that encoding has
 // nothing to say about the event.
 func (f *Frame) bytes(enc Encoding) []byte {
@@ -46,11 +60,27 @@ func (f *Frame) bytes(enc Encoding) []byte {
 		return nil
 	}
 	if enc == Line {
-		f.lineOnce.Do(func() { f.line = f.event.AppendLine(nil) })
+		f.lineOnce.Do(func() { f.line = f.encode(enc) })
 		return f.line
 	}
-	f.jsonOnce.Do(func() { f.json = webSocketText(f.event.AppendJSON(make([]byte, maxHeader, 256))) })
+	f.jsonOnce.Do(func() { f.json = f.encode(enc) })
 	return f.json
+}
+
+func (f *Frame) encode(enc Encoding) []byte {
+	switch {
+	case f.parts != nil:
+		var all []byte
+		for _, part := range f.parts {
+			all = append(all, part.bytes(enc)...)
+		}
+		return all
+	case enc == Line && f.jsonOnly:
+		return nil
+	case enc == Line:
+		return f.event.AppendLine(nil)
+	}
+	return webSocketText(f.event.AppendJSON(make([]byte, maxHeader, 256)))
 }
 
 // maxHeader is the longest header of an unmasked WebSocket frame (RFC 6455, 5.2).

@@ -415,13 +415,15 @@ func (h *Hub) passOn(rec chat.Record, followers []*user) {
 	e := rec.Event(rec.Room, "", rec.Offset)
 	e.Followed = true
 	f := newFrame(e)
+	var idle []*Client
 	for _, u := range followers {
 		u.each(func(c *Client) {
-			if r == nil || !r.has(c) {
-				c.enqueue(f)
+			if (r == nil || !r.has(c)) && c.push(f) {
+				idle = append(idle, c)
 			}
 		})
 	}
+	h.flush(idle)
 }
 
 // listenTo has copies of whom's messages delivered to u.

@@ -185,6 +185,7 @@ func (p *person) offsetsLocked(room string) []uint64 {
 type recorder struct {
 	mu      sync.Mutex
 	events  []protocol.Event
+	writes  int
 	code    int
 	blocked chan struct{} // while not nil, writes wait for it to be closed
 	changed chan struct{}
@@ -209,6 +210,7 @@ func (r *recorder) WriteBuffers(b *net.Buffers) error {
 	if r.code != 0 {
 		return net.ErrClosed
 	}
+	r.writes++
 	for all.Len() > 0 {
 		var e protocol.Event
 		if err := json.Unmarshal(nextFrame(&all), &e); err != nil {
@@ -218,6 +220,63 @@ func (r *recorder) WriteBuffers(b *net.Buffers) error {
 	}
 	r.notify()
 	return nil
+}
+
+// TryWrite leaves everything: writes of a recorder may block.
+func (*recorder) TryWrite(*net.Buffers) error { return nil }
+
+func (r *recorder) writeCount() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.writes
+}
+
+// dribble takes without waiting a few bytes more each time, and now and then nothing.
+type dribble struct {
+	recorder
+	head  []byte // of what was taken and is no whole frame yet
+	takes int    // guarded by the client: it writes from one goroutine at a time
+}
+
+func (d *dribble) TryWrite(b *net.Buffers) error {
+	d.takes = (d.takes + 1) % 17
+	taken := make([]byte, 5*d.takes)
+	n, _ := b.Read(taken)
+	d.head = append(d.head, taken[:n]...)
+	return d.decode()
+}
+
+func (d *dribble) WriteBuffers(b *net.Buffers) error {
+	var all bytes.Buffer
+	if _, err := b.WriteTo(&all); err != nil {
+		return err
+	}
+	d.head = append(d.head, all.Bytes()...)
+	return d.decode()
+}
+
+// decode passes the whole frames on.
+func (d *dribble) decode() error {
+	for whole(d.head) {
+		rest := bytes.NewBuffer(d.head)
+		nextFrame(rest)
+		frame := net.Buffers{d.head[:len(d.head)-rest.Len()]}
+		d.head = rest.Bytes()
+		if err := d.recorder.WriteBuffers(&frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func whole(b []byte) bool {
+	switch {
+	case len(b) < 2 || b[1] == 126 && len(b) < 4:
+		return false
+	case b[1] == 126:
+		return len(b) >= 4+int(binary.BigEndian.Uint16(b[2:]))
+	}
+	return len(b) >= 2+int(b[1])
 }
 
 // nextFrame takes the payload of one server-side text frame.
@@ -707,4 +766,5 @@ type discard struct{}
 func (discard) Protocol() string                  { return "websocket" }
 func (discard) Encoding() hub.Encoding            { return hub.JSON }
 func (discard) WriteBuffers(b *net.Buffers) error { _, err := b.WriteTo(io.Discard); return err }
+func (d discard) TryWrite(b *net.Buffers) error   { return d.WriteBuffers(b) }
 func (discard) Close(int, string)                 {}

@@ -22,7 +22,7 @@ type joining struct {
 func (j joining) answer(c *Client, e protocol.Event) {
 	if !j.quiet {
 		e.ID = j.id
-		c.Event(e)
+		c.enqueue(newFrame(e)) // not Event: a room is locked
 	}
 }
 

@@ -3,8 +3,12 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
@@ -21,8 +25,18 @@ const (
 	maxInbox = 4096
 	// fillPage is how many entries are read from the log at once.
 	fillPage = 100
-	// parallelFanout is from how many members on the work is spread over cores.
-	parallelFanout = 512
+	// burstBytes is how much text is joined into one write to each member, about:
+	// what a socket's buffer takes.
+	burstBytes = 64 << 10
+	// A room's bursts may follow one another at once, so many of them: people who
+	// talk, and a program that answers them. One that goes on faster than every
+	// burstEvery gathers its messages for so long: in a room of 50 with a thousand
+	// messages a second that is a fifth of the writes.
+	burstsAtOnce = 20
+	burstEvery   = 5 * time.Millisecond
+	// chunk is how many members are written to before another core may take over:
+	// a third of a millisecond's work.
+	chunk = 64
 	// quietRoom is the number of local members above which comings and goings
 	// are no longer announced: in a crowd they would outnumber what people say.
 	quietRoom = 100
@@ -31,14 +45,20 @@ const (
 // room is what this server knows of a room that at least one of its clients is in.
 //
 // Live messages go to the inbox; one goroutine at a time, started on demand,
-// empties it. It is the only one that moves the position, so each member gets each message once and in order. Where the inbox does not
-// continue the position (a gap, an overflow, a connection to Redis that was made
-// anew) it reads the log from the position on.
+// empties it. It is the only one that moves the position, so each member gets
+// each message once and in order. Where the inbox does not continue the position
+// (a gap, an overflow, a connection to Redis that was made anew) it reads the log
+// from the position on.
+//
+// The same goroutine writes to the members, so while it does, the next messages
+// gather in the inbox and go out together: the busier the server, the fewer the
+// writes.
 type room struct {
 	hub     *Hub
 	name    string
 	channel string
 	ready   chan struct{} // closed when the position is known
+	pace    *rate.Limiter // of bursts
 
 	inbox struct {
 		sync.Mutex
@@ -55,6 +75,8 @@ type room struct {
 	oldest  uint64   // lowest offset in recent
 	members []*member
 	byOwner map[*Client]*member
+	burst   []*Frame  // for every member, to be queued by unlock
+	idle    []*Client // have something in their queue that unlock is to write
 
 	staleSince time.Time // guarded by mu: since when Redis answers with a former epoch
 
@@ -80,6 +102,7 @@ type liveMessage struct {
 func newRoom(h *Hub, name string) *room {
 	return &room{
 		hub: h, name: name, channel: store.RoomChannel(name), ready: make(chan struct{}),
+		pace:   rate.NewLimiter(rate.Every(burstEvery), burstsAtOnce),
 		recent: make([]*Frame, recentFrames), byOwner: map[*Client]*member{},
 	}
 }
@@ -117,65 +140,80 @@ func (r *room) start() {
 
 // process empties the inbox and ends.
 func (r *room) process(ctx context.Context) {
-	for {
+	for r.hasWork() {
+		if r.pace.Wait(ctx) != nil {
+			return // the hub ends: running stays true, so that nothing starts again
+		}
 		r.inbox.Lock()
 		behind, batch, filled := r.inbox.behind, r.inbox.waiting, r.inbox.filled
 		r.inbox.behind, r.inbox.waiting, r.inbox.filled = false, nil, nil
-		if !behind && len(batch) == 0 {
-			r.inbox.running = false
-			r.inbox.Unlock()
-			return
-		}
 		r.inbox.Unlock()
 
 		if behind && !r.fill(ctx) {
-			return // the hub ends: running stays true, so that nothing starts again
+			return
 		}
 		for _, done := range filled {
 			close(done)
 		}
-		for _, m := range batch {
-			if !r.apply(m) && !r.fill(ctx) {
+		for len(batch) > 0 {
+			n, continues := r.apply(batch)
+			batch = batch[n:]
+			if !continues && !r.fill(ctx) {
 				return
 			}
 		}
 	}
 }
 
-// apply delivers a live message, or reports that the log has to be read first.
-func (r *room) apply(m liveMessage) bool {
-	if m.offset == 0 && len(m.body) > 0 {
-		r.ephemeral(m.body)
-		return true
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if m.epoch != r.line.Epoch {
-		return false
-	}
-	if len(m.body) == 0 { // the news that this epoch began
-		return true
-	}
-	if m.offset > r.last+1 {
-		return false
-	}
-	if m.offset == r.last+1 {
-		r.append(store.Entry{Offset: m.offset, Payload: m.body})
-	}
-	return true
+// hasWork says whether the inbox has something; if not, its goroutine has to end.
+func (r *room) hasWork() bool {
+	r.inbox.Lock()
+	defer r.inbox.Unlock()
+	r.inbox.running = r.inbox.behind || len(r.inbox.waiting) > 0 || len(r.inbox.filled) > 0
+	return r.inbox.running
 }
+
+// apply delivers live messages, as many as make a burst, and returns how many it
+// is done with. If it returns false the log has to be read before the rest.
+func (r *room) apply(batch []liveMessage) (done int, continues bool) {
+	r.mu.Lock()
+	defer r.unlock()
+	for size := 0; done < len(batch); done++ {
+		m := batch[done]
+		if size += len(m.body); size > r.burstLimit() && done > 0 {
+			break
+		}
+		switch {
+		case m.offset == 0 && len(m.body) > 0:
+			r.ephemeral(m.body)
+		case m.epoch != r.line.Epoch:
+			return done + 1, false
+		case len(m.body) == 0: // the news that this epoch began
+		case m.offset > r.last+1:
+			return done + 1, false
+		case m.offset == r.last+1:
+			r.append(store.Entry{Offset: m.offset, Payload: m.body})
+		}
+	}
+	return done, true
+}
+
+// burstLimit is how many bytes may become one burst: a burst that does not fit
+// into a queue would cut everybody off.
+func (r *room) burstLimit() int { return min(burstBytes, r.hub.cfg.QueueBytes/4) }
 
 // fill brings the room from its position to the end of the log, and reports
 // whether it got there before the hub ended. It keeps trying: a room without
 // its messages is of no use to anyone.
 func (r *room) fill(ctx context.Context) bool {
+	late := map[*Client]bool{}
 	for {
 		done, err := r.fillPage(ctx)
 		if err == nil && done {
 			return true
 		}
 		if err == nil {
-			r.pace(ctx)
+			r.awaitMembers(ctx, late)
 			continue
 		}
 		r.hub.log.Warn("reading a room's log failed; trying again", "room", r.name, "error", err)
@@ -189,27 +227,30 @@ func (r *room) fill(ctx context.Context) bool {
 
 const fillRetry = 200 * time.Millisecond
 
-// pace waits until every member has taken most of what was read from the log,
-// so that catching up does not look like slow reading. It does not wait for
-// long: a member that does read slowly is not the others' problem.
-func (r *room) pace(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, paceTime)
+// awaitMembers waits until the members have taken most of what was read from the
+// log, so that catching up does not look like slow reading. A member that does
+// read slowly is not the others' problem: it is waited for once, not with every
+// page, and is late from then on.
+func (r *room) awaitMembers(ctx context.Context, late map[*Client]bool) {
+	ctx, cancel := context.WithTimeout(ctx, memberTime)
 	defer cancel()
 	r.mu.Lock()
 	clients := make([]*Client, 0, len(r.members))
 	for _, m := range r.members {
-		clients = append(clients, m.client)
+		if !late[m.client] {
+			clients = append(clients, m.client)
+		}
 	}
 	r.mu.Unlock()
 	for _, c := range clients {
-		if c.waitForRoom(ctx) != nil && ctx.Err() != nil {
-			return
+		if c.waitForRoom(ctx) != nil { // of those after the first that is late, only who is late too
+			late[c] = true
 		}
 	}
 }
 
-// paceTime bounds how long a page of the log may hold up the next one.
-const paceTime = time.Second
+// memberTime bounds how long a page of the log may hold up the next one.
+const memberTime = time.Second
 
 func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	r.mu.Lock()
@@ -225,7 +266,7 @@ func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	}
 	r.hub.metrics.fills.Inc()
 	r.mu.Lock()
-	defer r.mu.Unlock()
+	defer r.unlock()
 	if r.isStale(log) {
 		return false, errStale
 	}
@@ -247,7 +288,11 @@ func (r *room) fillPage(ctx context.Context) (done bool, err error) {
 	if first := log.Entries[0].Offset; first > r.last+1 {
 		r.reset(log.Lineage, first-1)
 	}
+	size := 0
 	for _, e := range log.Entries {
+		if size += len(e.Payload); size > r.burstLimit() && e.Offset > log.Entries[0].Offset {
+			break // the rest is read again, when the members have taken this
+		}
 		r.append(e)
 	}
 	return r.last >= log.Last, nil
@@ -340,36 +385,56 @@ func (r *room) reset(line store.Lineage, last uint64) {
 	r.broadcast(newFrame(protocol.Event{Type: protocol.TypeReset, Room: r.name, Epoch: line.Epoch, Offset: last}))
 }
 
-// broadcast queues f to every member. Callers hold r.mu, which is what keeps
-// one room's frames in the same order for everybody; the queues never block.
-func (r *room) broadcast(f *Frame) {
-	if len(r.members) < parallelFanout {
-		fanOut(r.members, f)
+// broadcast sends f to every member, when r.mu is given back by unlock.
+// Callers hold r.mu.
+func (r *room) broadcast(f *Frame) { r.burst = append(r.burst, f) }
+
+// unlock queues what was broadcast, gives r.mu back, and writes.
+func (r *room) unlock() {
+	r.queueBurst()
+	idle := r.idle
+	r.idle = nil
+	r.mu.Unlock()
+	r.hub.flush(idle)
+}
+
+// queueBurst queues what was broadcast to every member. That this happens under
+// r.mu keeps one room's frames in the same order for everybody. Callers hold r.mu.
+func (r *room) queueBurst() {
+	if len(r.burst) == 0 {
 		return
 	}
-	var wg sync.WaitGroup
-	for chunk := range chunks(r.members, r.hub.cores) {
-		wg.Go(func() { fanOut(chunk, f) })
-	}
-	wg.Wait()
-}
-
-func fanOut(members []*member, f *Frame) {
-	for _, m := range members {
-		m.client.enqueue(f)
+	f := joined(r.burst)
+	r.burst = nil
+	r.idle = slices.Grow(r.idle, len(r.members))
+	for _, m := range r.members {
+		if m.client.push(f) {
+			r.idle = append(r.idle, m.client)
+		}
 	}
 }
 
-// chunks splits members into n parts of nearly the same size.
-func chunks(members []*member, n int) func(yield func([]*member) bool) {
-	return func(yield func([]*member) bool) {
-		size := (len(members) + n - 1) / n
-		for start := 0; start < len(members); start += size {
-			if !yield(members[start:min(start+size, len(members))]) {
+// flush writes to clients. The cores share the work in chunks, each taking the
+// next when it is done with one: on a busy machine they are not equally fast.
+func (h *Hub) flush(clients []*Client) {
+	var next atomic.Int64
+	work := func() {
+		for {
+			end := int(next.Add(chunk))
+			if end-chunk >= len(clients) {
 				return
+			}
+			for _, c := range clients[end-chunk : min(end, len(clients))] {
+				c.flush()
 			}
 		}
 	}
+	var others sync.WaitGroup
+	for range min(h.cores, (len(clients)+chunk-1)/chunk) - 1 {
+		others.Go(work)
+	}
+	work()
+	others.Wait()
 }
 
 // add makes c a member, if it is not one. Callers hold r.mu.
@@ -405,15 +470,14 @@ func (r *room) has(c *Client) bool {
 	return r.byOwner[c] != nil
 }
 
-// ephemeral handles what is on the room's channel but not in its log.
+// ephemeral handles what is on the room's channel but not in its log. Callers
+// hold r.mu.
 func (r *room) ephemeral(body []byte) {
 	rec, err := chat.Decode(body)
 	if err != nil {
 		r.hub.log.Error("a live record is not ours; skipped", "room", r.name, "error", err)
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	switch rec.Kind {
 	case chat.KindInfo:
 		r.broadcast(newFrame(protocol.Event{Type: protocol.TypeRoomInfo, Room: r.name, Info: rec.Info}))
@@ -439,9 +503,10 @@ func (r *room) tellOthers(but string, e protocol.Event) {
 		return
 	}
 	f := newFrame(e)
+	r.queueBurst()
 	for _, m := range r.members {
-		if m.client.login.User != but {
-			m.client.enqueue(f)
+		if m.client.login.User != but && m.client.push(f) {
+			r.idle = append(r.idle, m.client)
 		}
 	}
 }

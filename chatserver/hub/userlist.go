@@ -56,11 +56,8 @@ func (r *room) sendList(ctx context.Context) {
 		return
 	}
 	f := newFrame(chat.UserList(r.name, users, total))
+	f.jsonOnly = true // people at a terminal ask with /who
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, m := range r.members {
-		if m.client.transport.Encoding() != Line {
-			m.client.enqueue(f)
-		}
-	}
+	defer r.unlock()
+	r.broadcast(f)
 }

@@ -193,12 +193,15 @@ func (c *session) leave() {
 	}
 }
 
-// Protocol, Encoding, WriteBuffers and Close are the hub's Transport.
+// Protocol, Encoding, WriteBuffers, TryWrite and Close are the hub's Transport.
 func (c *session) Protocol() string { return "line" }
 
 func (c *session) Encoding() hub.Encoding { return hub.Line }
 
 func (c *session) WriteBuffers(bufs *net.Buffers) error { return c.conn.WriteBuffers(bufs) }
+
+// TryWrite leaves everything to WriteBuffers: terminals are few.
+func (*session) TryWrite(*net.Buffers) error { return nil }
 
 // Close says the reason and ends the connection. The code means nothing here.
 func (c *session) Close(_ int, reason string) {

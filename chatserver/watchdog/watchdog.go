@@ -69,7 +69,7 @@ func (w *Watchdog) tick(now int64) {
 // given, is called at every tick with the time since the last byte was read; it
 // must not block.
 func (w *Watchdog) Watch(nc net.Conn, silent func(*Conn, time.Duration)) *Conn {
-	c := &Conn{Conn: nc, dog: w, silent: silent}
+	c := &Conn{Conn: nc, dog: w, silent: silent, socket: socketOf(nc)}
 	now := w.now.Load()
 	c.lastRead.Store(now)
 	c.lastWrite.Store(now)
@@ -103,7 +103,8 @@ type Conn struct {
 	lastWrite atomic.Int64
 	writing   atomic.Int64 // when the write under way began; 0: none
 
-	mu sync.Mutex // held while writing
+	mu     sync.Mutex // held while writing
+	socket *Socket    // nil: the connection only knows how to wait
 }
 
 func (c *Conn) Read(p []byte) (int, error) {
@@ -125,38 +126,93 @@ const chunk = 16 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 
-// WriteBuffers writes all of bufs in as few writes as it can. A TLS connection
+// gather copies the beginning of bufs into p.
+func gather(p []byte, bufs net.Buffers) (n int) {
+	for _, b := range bufs {
+		n += copy(p[n:], b)
+	}
+	return n
+}
+
+// consume takes the first n bytes off bufs.
+func consume(bufs *net.Buffers, n int) {
+	for n > 0 && n >= len((*bufs)[0]) {
+		n -= len((*bufs)[0])
+		*bufs = (*bufs)[1:]
+	}
+	if n > 0 {
+		(*bufs)[0] = (*bufs)[0][n:]
+	}
+}
+
+// WriteBuffers writes and consumes all of bufs, in as few writes as it can. A TLS connection
 // makes a record and a system call of every Write, so small buffers are joined
 // first.
 func (c *Conn) WriteBuffers(bufs *net.Buffers) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(*bufs) == 1 {
-		_, err := c.writeLocked((*bufs)[0])
-		return err
+		if _, err := c.writeLocked((*bufs)[0]); err != nil {
+			return err
+		}
+		*bufs = nil
+		return nil
 	}
 	joined := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(joined)
-	for {
-		n, _ := bufs.Read(joined[:]) // it fails with io.EOF only, when n says it too
-		if n == 0 {
-			return nil
-		}
+	for len(*bufs) > 0 {
+		n := gather(joined[:], *bufs)
 		if _, err := c.writeLocked(joined[:n]); err != nil {
 			return err
 		}
+		consume(bufs, n)
 	}
+	return nil
 }
 
 func (c *Conn) writeLocked(p []byte) (int, error) {
 	now := c.dog.now.Load()
 	c.writing.Store(now)
 	n, err := c.Conn.Write(p)
+	if err == nil && c.socket != nil {
+		err = c.socket.settle()
+	}
 	c.writing.Store(0)
 	if err == nil {
 		c.lastWrite.Store(now)
 	}
 	return n, err
+}
+
+// TryWrite writes and consumes of bufs what the connection takes without
+// waiting: nothing, if it only knows how to wait or somebody else is writing.
+func (c *Conn) TryWrite(bufs *net.Buffers) error {
+	if c.socket == nil || !c.mu.TryLock() {
+		return nil
+	}
+	defer c.mu.Unlock()
+	for len(*bufs) > 0 && !c.socket.full() {
+		n, err := c.tryOnce(*bufs)
+		if n == 0 || err != nil {
+			return err
+		}
+		consume(bufs, n)
+		c.lastWrite.Store(c.dog.now.Load())
+	}
+	return nil
+}
+
+func (c *Conn) tryOnce(bufs net.Buffers) (int, error) {
+	p := bufs[0]
+	if len(bufs) > 1 {
+		joined := chunks.Get().(*[chunk]byte)
+		defer chunks.Put(joined)
+		p = joined[:gather(joined[:], bufs)]
+	}
+	if _, secure := c.Conn.(*tls.Conn); secure {
+		return c.Conn.Write(p[:min(len(p), chunk)]) // the socket keeps what does not go out
+	}
+	return tryWrite(c.socket.raw, p)
 }
 
 // Settle waits until the write under way, if any, has ended, or was cut short.

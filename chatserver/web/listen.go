@@ -2,6 +2,8 @@ package web
 
 import (
 	"net"
+
+	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
 // counted bounds the connections of one address, before TLS costs anything.
@@ -23,7 +25,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 		addr := l.server.Addresses.OfConn(nc)
 		release, ok := l.server.Addresses.Connect(addr)
 		if ok {
-			return &countedConn{Conn: nc, release: release}, nil
+			return &countedConn{Socket: watchdog.NewSocket(nc), release: release}, nil
 		}
 		l.server.Log.Info("connection refused: its address has as many as it may", "address", addr)
 		_ = nc.Close()
@@ -31,11 +33,11 @@ func (l *countedListener) Accept() (net.Conn, error) {
 }
 
 type countedConn struct {
-	net.Conn
+	*watchdog.Socket
 	release func()
 }
 
 func (c *countedConn) Close() error {
 	c.release()
-	return c.Conn.Close()
+	return c.Socket.Close()
 }

@@ -186,7 +186,7 @@ func (c *socket) silent(conn *watchdog.Conn, d time.Duration) {
 
 var pingFrame = []byte{0x89, 0x00}
 
-// Protocol, Encoding, WriteBuffers and Close are the hub's Transport.
+// Protocol, Encoding, WriteBuffers, TryWrite and Close are the hub's Transport.
 func (c *socket) Protocol() string { return "websocket" }
 
 func (c *socket) Encoding() hub.Encoding { return hub.JSON }
@@ -197,6 +197,18 @@ func (c *socket) WriteBuffers(bufs *net.Buffers) error {
 		return net.ErrClosed
 	}
 	return c.conn.WriteBuffers(bufs)
+}
+
+func (c *socket) TryWrite(bufs *net.Buffers) error {
+	select {
+	case <-c.opened:
+	default:
+		return nil // the handshake is under way
+	}
+	if c.ws == nil {
+		return net.ErrClosed
+	}
+	return c.conn.TryWrite(bufs)
 }
 
 // Close sends a close frame and gives the peer a few seconds to answer it, on a
