@@ -27,6 +27,7 @@ import (
 // for all their receivers, are written beside it, on the connection itself.
 type socket struct {
 	server *Server
+	full   bool // the client asked for all of the protocol
 	who    account.Caller
 	addr   netip.Addr    // of the client
 	opened chan struct{} // closed after the handshake; until then there is nothing to write to
@@ -189,7 +190,12 @@ var pingFrame = []byte{0x89, 0x00}
 // Protocol, Encoding, WriteBuffers, TryWrite and Close are the hub's Transport.
 func (c *socket) Protocol() string { return "websocket" }
 
-func (c *socket) Encoding() hub.Encoding { return hub.JSON }
+func (c *socket) Encoding() hub.Encoding {
+	if c.full {
+		return hub.JSON
+	}
+	return hub.Plain
+}
 
 func (c *socket) WriteBuffers(bufs *net.Buffers) error {
 	<-c.opened

@@ -76,7 +76,8 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) attach(r *http.Request, login hub.Login, c *socket) (*hub.Client, error) {
-	opts := hub.AttachOptions{Full: slices.Contains(subprotocols(r), protocol.Subprotocol)}
+	c.full = slices.Contains(subprotocols(r), protocol.Subprotocol)
+	opts := hub.AttachOptions{Full: c.full}
 	if !opts.Full {
 		opts.DefaultRoom = s.DefaultRoom
 	}
@@ -129,7 +130,7 @@ func (c *socket) open(w http.ResponseWriter, r *http.Request, offered string) er
 
 // maxFrame is the longest frame in bytes: the longest message with each of its
 // characters escaped, and the fields around it.
-func (s *Server) maxFrame() int { return 6*s.MaxMessageBytes + 1024 }
+func (s *Server) maxFrame() int { return 6*s.MaxMessageBytes + 4096 }
 
 const (
 	readBuffer  = 512 // bytes; more than most frames, and a longer one is not read through it
