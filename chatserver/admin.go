@@ -2,7 +2,9 @@ package chatserver
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"time"
@@ -21,6 +23,8 @@ func (s *Server) admin() *http.Server {
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{Registry: s.metrics}))
+	mux.HandleFunc("GET /debug/log-level", s.logLevel)
+	mux.HandleFunc("PUT /debug/log-level", s.setLogLevel)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -44,6 +48,31 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
+}
+
+// level is the body of /debug/log-level, both ways.
+type level struct {
+	Level slog.Level `json:"level"`
+}
+
+func (s *Server) logLevel(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(level{s.config.LogLevel.Level()})
+}
+
+// setLogLevel changes what is logged from now on, until the next restart.
+func (s *Server) setLogLevel(w http.ResponseWriter, r *http.Request) {
+	var wanted struct {
+		Level *slog.Level `json:"level"`
+	}
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<10)).Decode(&wanted); err != nil || wanted.Level == nil {
+		http.Error(w, `send a level, like {"level":"debug"}: debug, info, warn or error`, http.StatusBadRequest)
+		return
+	}
+	before := s.config.LogLevel.Level()
+	s.config.LogLevel.Set(*wanted.Level)
+	s.log.WarnContext(r.Context(), "log level changed", "level", *wanted.Level, "before", before)
+	s.logLevel(w, r)
 }
 
 func buildInfo(version, node string) prometheus.Collector {

@@ -20,18 +20,7 @@ import (
 
 // openStore connects to Redis, however long it takes Redis to come up.
 func (s *Server) openStore(ctx, life context.Context) (*store.Store, error) {
-	o := store.Options{
-		URLs:         s.config.Redis.URLs,
-		UsernameFile: s.config.Redis.UsernameFile,
-		PasswordFile: s.config.Redis.PasswordFile,
-		CAFile:       s.config.Redis.CAFile,
-		ServerID:     s.config.NodeID,
-		HistoryCount: s.config.HistoryCount,
-		HistoryAge:   s.config.HistoryAge,
-		Durability:   durabilities[s.config.Durability],
-		Replicas:     s.config.DurabilityReplicas,
-		Log:          s.log,
-	}
+	o := s.config.storeOptions()
 	if s.config.Dev && len(o.URLs) == 0 {
 		url, err := runDevRedis(life)
 		if err != nil {

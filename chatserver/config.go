@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/web"
 )
 
 // Config is what a chat server has to be told. cmd/chatserver documents each
@@ -61,6 +63,8 @@ type Config struct {
 	// process (unless Redis.URLs is set) and a self-signed certificate.
 	Dev bool
 	Log *slog.Logger
+	// LogLevel is that of Log; it can be changed on the admin port.
+	LogLevel *slog.LevelVar
 }
 
 // Redis says where Redis is.
@@ -112,6 +116,11 @@ func (c *Config) validate() error {
 	case c.MaxMessageBytes <= 0:
 		return fmt.Errorf("a message of at most %d bytes says nothing: set --max-message-bytes to 1 or more", c.MaxMessageBytes)
 	}
+	for _, check := range []func() error{c.validateNumbers, c.validateDurability, c.validateAddresses} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
 	if _, known := c.policy(); !known {
 		return fmt.Errorf("--duplicate-login is reject, replace or allow, not %q", c.DuplicateLogin)
 	}
@@ -119,7 +128,7 @@ func (c *Config) validate() error {
 		// A token of a session that has ended is refused, whatever it says itself.
 		return errors.New("tokens end before they are of use: set --refresh-token-ttl to no less than --access-token-ttl and --plain-token-ttl, and these above 0")
 	}
-	return c.validateDurability()
+	return nil
 }
 
 func (c *Config) validateDurability() error {
@@ -133,6 +142,63 @@ func (c *Config) validateDurability() error {
 		return errors.New("the built-in Redis of --dev forgets everything: --durability needs a real one, named by --redis")
 	}
 	return nil
+}
+
+// validateNumbers refuses what nobody can mean.
+func (c *Config) validateNumbers() error {
+	for _, n := range []struct {
+		flag  string
+		value int
+		least int
+	}{
+		{"--history-count", c.HistoryCount, 1},
+		{"--history-age", int(c.HistoryAge), 1},
+		{"--drain-window", int(c.DrainWindow), 1},
+		{"--messages-per-10s", c.MessagesPer10s, 0},
+		{"--requests-per-hour", c.RequestsPerHour, 0},
+		{"--auth-requests-per-minute", c.AuthPerMinute, 0},
+		{"--api-requests-per-minute", c.APIPerMinute, 0},
+		{"--login-attempts-per-hour", c.LoginAttemptsPerHour, 0},
+		{"--max-sessions-per-user", c.MaxSessions, 0},
+		{"--max-connections-per-address", c.ConnectionsPerAddress, 0},
+	} {
+		if n.value < n.least {
+			return fmt.Errorf("%s is too small: it has to be %s", n.flag, []string{"0 or more", "more than 0"}[n.least])
+		}
+	}
+	return nil
+}
+
+// validateAddresses refuses what cannot be read. Waiting for Redis would not mend it.
+func (c *Config) validateAddresses() error {
+	if _, err := address.ParseProxies(c.TrustedProxies); err != nil {
+		return fmt.Errorf("--trusted-proxies: %w", err)
+	}
+	if err := web.CheckOrigins(c.AllowedOrigins); err != nil {
+		return fmt.Errorf("--allowed-origins: %w", err)
+	}
+	if len(c.Redis.URLs) == 0 {
+		return nil // that of --dev
+	}
+	if err := c.storeOptions().Check(); err != nil {
+		return fmt.Errorf("--redis or --node-id: %w", err)
+	}
+	return nil
+}
+
+func (c *Config) storeOptions() store.Options {
+	return store.Options{
+		URLs:         c.Redis.URLs,
+		UsernameFile: c.Redis.UsernameFile,
+		PasswordFile: c.Redis.PasswordFile,
+		CAFile:       c.Redis.CAFile,
+		ServerID:     c.NodeID,
+		HistoryCount: c.HistoryCount,
+		HistoryAge:   c.HistoryAge,
+		Durability:   durabilities[c.Durability],
+		Replicas:     c.DurabilityReplicas,
+		Log:          c.Log,
+	}
 }
 
 // needsCertificate says whether something is served that takes the certificate of HTTPS.

@@ -145,7 +145,12 @@ func start(r *redistest.Redis, name string, flags ...string) (*server, error) {
 	for _, url := range r.URLs {
 		args = append(args, "--redis="+url)
 	}
-	s := &server{cmd: exec.Command(program, append(args, flags...)...), exited: make(chan struct{})}
+	return launch(exec.Command(program, append(args, flags...)...))
+}
+
+// launch runs a server and waits until it is ready.
+func launch(cmd *exec.Cmd) (*server, error) {
+	s := &server{cmd: cmd, exited: make(chan struct{})}
 	s.cmd.SysProcAttr = dieWithTests()
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -159,10 +164,10 @@ func start(r *redistest.Redis, name string, flags ...string) (*server, error) {
 	select {
 	case <-serving:
 	case <-s.exited:
-		return nil, fmt.Errorf("%s ended before it served:\n%s", name, s.logs())
+		return nil, fmt.Errorf("the server ended before it served:\n%s", s.logs())
 	case <-time.After(patience):
 		s.kill()
-		return nil, fmt.Errorf("%s does not serve:\n%s", name, s.logs())
+		return nil, fmt.Errorf("the server does not serve:\n%s", s.logs())
 	}
 	return s, s.awaitReady()
 }
@@ -228,11 +233,15 @@ func run(t *testing.T, r *redistest.Redis, name string, flags ...string) *server
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.cleanup(t)
+	return s
+}
+
+func (s *server) cleanup(t *testing.T) {
 	t.Cleanup(func() {
 		s.kill()
 		s.check(t)
 	})
-	return s
 }
 
 // check fails the test if the server noticed a defect of its own.

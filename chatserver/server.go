@@ -68,6 +68,9 @@ func New(c Config) (*Server, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}
+	if c.LogLevel == nil {
+		c.LogLevel = new(slog.LevelVar)
+	}
 	s := &Server{config: c, log: c.Log, metrics: prometheus.NewRegistry()}
 	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.listen} {
 		if err := step(); err != nil {

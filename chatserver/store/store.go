@@ -84,11 +84,23 @@ type Store struct {
 	publishes *batcher
 }
 
+// Check says what is wrong with the options that no waiting for Redis would mend.
+func (o Options) Check() error {
+	if strings.ContainsAny(o.ServerID, " \t\r\n{}") {
+		return fmt.Errorf("server id %q: use no white space and no braces", o.ServerID)
+	}
+	client, err := connect(o)
+	if err != nil {
+		return err
+	}
+	return client.Close()
+}
+
 // Open connects, registers this server with a first heartbeat of 30 seconds, and sweeps
 // what a former process with the same ServerID left behind.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	if strings.ContainsAny(o.ServerID, " \t\r\n{}") {
-		return nil, fmt.Errorf("server id %q: use no white space and no braces", o.ServerID)
+	if err := o.Check(); err != nil {
+		return nil, err
 	}
 	if o.Durability == Replicated && o.Replicas < 1 {
 		return nil, errors.New("durability replicated with no replica to wait for: ask for at least 1")

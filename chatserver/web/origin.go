@@ -15,11 +15,17 @@ func parseOrigins(texts []string) (origins, error) {
 	for _, text := range texts {
 		u, err := url.Parse(text)
 		if err != nil || u.Scheme == "" || u.Host == "" || strings.TrimSuffix(u.Path, "/") != "" {
-			return nil, fmt.Errorf("allowed origin %q is not one: write it like https://app.example.com", text)
+			return nil, fmt.Errorf("%q is no origin: write it like https://app.example.com", text)
 		}
 		o[canonical(u)] = true
 	}
 	return o, nil
+}
+
+// CheckOrigins says which of the texts is no origin.
+func CheckOrigins(texts []string) error {
+	_, err := parseOrigins(texts)
+	return err
 }
 
 func canonical(u *url.URL) string {

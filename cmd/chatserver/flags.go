@@ -24,7 +24,7 @@ One of many, with a Redis:
 
 With a Redis Cluster: give --redis for some of its nodes.
 
-Every flag can also be an environment variable, or a line of the file that --config names, like line_listen: ":1222". A flag wins over the environment, and that over the file.`
+Every flag can also be an environment variable, or a line of the file that --config names, like line_listen: ":1222". A flag wins over the environment, and that over the file. After a SIGHUP the log level of the file is read again.`
 
 // flags is the command line. The defaults are in the tags, so that --help shows them.
 type flags struct {
@@ -79,11 +79,12 @@ type flags struct {
 	AllowedOrigins           []string `help:"Web pages of other hosts that may use this server, like https://app.example.com." placeholder:"ORIGIN" group:"Limits"`
 
 	DrainWindow time.Duration `help:"After SIGTERM, how long clients are spread over while they are sent to other servers." default:"20s" group:"Running"`
-	LogLevel    slog.Level    `help:"Least severe messages to log: debug, info, warn or error." default:"info" group:"Running"`
+	LogLevel    slog.Level    `help:"Least severe messages to log: debug, info, warn or error. It can be changed while the server runs: see docs/operations.md." default:"info" group:"Running"`
+	LogFormat   string        `help:"How to write the log (${enum}); auto is text with --dev, else json." enum:"auto,json,text" default:"auto" group:"Running"`
 	NodeID      string        `help:"Name of this server, which no other running one has. Default: the host's name." placeholder:"NAME" group:"Running"`
 }
 
-func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
+func (f flags) config(log *slog.Logger, level *slog.LevelVar) (chatserver.Config, error) {
 	node, err := f.node()
 	if err != nil {
 		return chatserver.Config{}, err
@@ -112,8 +113,13 @@ func (f flags) config(log *slog.Logger) (chatserver.Config, error) {
 		ConnectionsPerAddress: f.MaxConnectionsPerAddress,
 		TrustedProxies:        f.TrustedProxies, AllowedOrigins: f.AllowedOrigins,
 		DrainWindow: f.DrainWindow,
-		Dev:         f.Dev, Log: log,
+		Dev:         f.Dev, Log: log, LogLevel: level,
 	}, nil
+}
+
+// textLog says whether people read the log, and not machines that collect it.
+func (f flags) textLog() bool {
+	return f.LogFormat == "text" || f.LogFormat == "auto" && f.Dev
 }
 
 func (f flags) node() (string, error) {

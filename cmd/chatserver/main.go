@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatcluster/chatcluster/chatserver"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 )
 
 // version is set by the linker.
@@ -38,7 +39,7 @@ func newParser(f *flags) (*kong.Kong, error) {
 	return kong.New(f,
 		kong.Name("chatserver"),
 		kong.Description(description),
-		kong.UsageOnError(),
+		kong.ShortUsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
 		kong.DefaultEnvars("CHATSERVER"),
 		kong.Configuration(readFile),
@@ -53,11 +54,16 @@ func run(f flags) error {
 	defer stop()
 	context.AfterFunc(ctx, stop)
 
-	log := logger(f)
+	level := new(slog.LevelVar)
+	level.Set(f.LogLevel)
+	log := telemetry.NewLog(os.Stderr, f.textLog(), level)
 	redis.SetLogger(redisLog{log})
-	config, err := f.config(log)
+	config, err := f.config(log, level)
 	if err != nil {
 		return err
+	}
+	if f.Config != "" { // else a SIGHUP is what it is everywhere: the terminal has gone
+		go reload(ctx, log, level)
 	}
 	server, err := chatserver.New(config)
 	if err != nil {
@@ -72,13 +78,31 @@ func run(f flags) error {
 	return nil
 }
 
-// logger writes JSON, for machines to collect; on a terminal, for people.
-func logger(f flags) *slog.Logger {
-	o := &slog.HandlerOptions{Level: f.LogLevel}
-	if f.Dev {
-		return slog.New(slog.NewTextHandler(os.Stderr, o))
+// reload sets the log level anew with each SIGHUP, as everything says that would
+// say it at a start: most likely the file has changed.
+func reload(ctx context.Context, log *slog.Logger, level *slog.LevelVar) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangups:
+		}
+		var f flags
+		parser, err := newParser(&f)
+		if err == nil {
+			_, err = parser.Parse(os.Args[1:])
+		}
+		if err != nil {
+			log.ErrorContext(ctx, "the configuration cannot be read again: nothing has changed", "error", err)
+			continue
+		}
+		before := level.Level()
+		level.Set(f.LogLevel)
+		log.WarnContext(ctx, "configuration read again; only the log level can change without a restart", "level", f.LogLevel, "before", before)
 	}
-	return slog.New(slog.NewJSONHandler(os.Stderr, o))
 }
 
 // redisLog puts what the Redis client has to say into the log. What it cannot
