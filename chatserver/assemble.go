@@ -74,6 +74,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Origins:         s.config.AllowedOrigins,
 		DefaultRoom:     s.config.DefaultRoom,
 		MaxMessageBytes: s.config.MaxMessageBytes,
+		MessagesPer10s:  s.config.MessagesPer10s,
 		PingEvery:       pingEvery,
 		IdleTimeout:     3 * pingEvery,
 		Log:             s.log,

@@ -47,7 +47,7 @@ type Config struct {
 	HistoryCount    int    // messages kept a room
 	HistoryAge      time.Duration
 	MaxMessageBytes int
-	MessagesPer10s  int // a connection; 0: no limit
+	MessagesPer10s  int // a connection, and a user over HTTP; 0: no limit
 
 	RequestsPerHour       int // an address, all servers together; 0: no limit, here and below
 	AuthPerMinute         int // calls of /api about passwords, an address

@@ -11,7 +11,7 @@ import (
 
 // handleAccounts has mux answer what is about accounts. Each call is under the
 // limit that the clients it is for were written for.
-func (s *Server) handleAccounts(mux *http.ServeMux) {
+func (s *Server) handleAccounts(mux *routes) {
 	plain := func(h http.HandlerFunc) http.Handler { return s.limited(address.Plain, h) }
 	auth := func(h http.HandlerFunc) http.Handler { return s.limited(address.Auth, h) }
 	api := func(h http.HandlerFunc) http.Handler { return s.limited(address.API, h) }

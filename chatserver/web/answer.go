@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
+	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 )
 
@@ -45,7 +47,8 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, why 
 	s.answer(w, r, status, message{why, code})
 }
 
-// statuses are those of errors that account.Describe knows.
+// statuses are those of the errors that account.Describe knows and of the chat's
+// refusals. Others are the caller's to mend: 400.
 var statuses = map[string]int{
 	protocol.CodeBadRequest:  http.StatusBadRequest,
 	protocol.CodeWrongLogin:  http.StatusUnauthorized,
@@ -60,16 +63,27 @@ var statuses = map[string]int{
 	protocol.CodeTaken:       http.StatusConflict,
 	protocol.CodeLimit:       http.StatusTooManyRequests,
 	protocol.CodeUnavailable: http.StatusServiceUnavailable,
+
+	protocol.CodeTooLong:    http.StatusRequestEntityTooLarge,
+	protocol.CodeNoRoom:     http.StatusNotFound,
+	protocol.CodeNoMessage:  http.StatusNotFound,
+	protocol.CodeRoomClosed: http.StatusConflict,
+	protocol.CodeBanned:     http.StatusForbidden,
+	protocol.CodeMuted:      http.StatusForbidden,
+	protocol.CodePlaintext:  http.StatusForbidden,
 }
 
 // fail answers with the status, code and sentence that err stands for. What went
 // wrong inside is for the log, not for strangers.
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	code, text, known := account.Describe(err)
+	if refusal := new(chat.Refusal); errors.As(err, &refusal) {
+		code, text, known = refusal.Code, refusal.Text, true
+	}
 	switch {
 	case known:
 		hint(w, code, err)
-		s.answer(w, r, statuses[code], message{text, code})
+		s.answer(w, r, cmp.Or(statuses[code], http.StatusBadRequest), message{text, code})
 	case r.Context().Err() != nil:
 		s.Log.DebugContext(r.Context(), "the client went away", "path", r.URL.Path, "error", err)
 	default:
@@ -98,13 +112,18 @@ func retryAfter(w http.ResponseWriter, d time.Duration) {
 
 // read decodes the JSON body of r into body. If it cannot, it has answered why.
 func (s *Server) read(w http.ResponseWriter, r *http.Request, body any) bool {
+	return s.readUpTo(maxBody, w, r, body)
+}
+
+// readUpTo is read for bodies of at most limit bytes.
+func (s *Server) readUpTo(limit int64, w http.ResponseWriter, r *http.Request, body any) bool {
 	kind := r.Header.Get("Content-Type")
 	// A type is asked for because without it a page of any origin could post here.
 	if parsed, _, err := mime.ParseMediaType(kind); err != nil || parsed != "application/json" {
 		s.refuse(w, r, http.StatusUnsupportedMediaType, "the body must be JSON, with the header Content-Type: application/json")
 		return false
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, limit))
 	err := d.Decode(body)
 	var tooBig *http.MaxBytesError
 	switch {
@@ -112,7 +131,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request, body any) bool {
 		s.refuse(w, r, http.StatusRequestEntityTooLarge, "the body is too large")
 		return false
 	case err != nil, d.More():
-		s.refuse(w, r, http.StatusBadRequest, "the body must be one JSON object with text fields")
+		s.refuse(w, r, http.StatusBadRequest, "the body must be one JSON object, with fields of the right types")
 		return false
 	}
 	return true
@@ -142,7 +161,7 @@ GET  /ws            WebSocket, with Authorization: Bearer <token>
 // nothingHere tells a wrong method on a right path from a wrong path.
 func (s *Server) nothingHere(mux *http.ServeMux) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 			other := r.Clone(r.Context())
 			other.Method = method
 			if _, pattern := mux.Handler(other); pattern != "/" {

@@ -1,6 +1,6 @@
 // Package web is the HTTPS face of the chat server: the calls that make, open
-// and end accounts and sessions, and the WebSocket that carries the chat. It
-// turns HTTP into calls of the account and hub packages; what a room or a
+// and end accounts and sessions, those about rooms and messages, and the WebSocket that carries the chat. It
+// turns HTTP into calls of the account, chat and hub packages; what a room or a
 // message is, it need not know.
 package web
 
@@ -28,7 +28,7 @@ const (
 	keepAlive     = 2 * time.Minute  // between two requests of one connection
 	writeTimeout  = 15 * time.Second // for a WebSocket's peer to take what is written at once
 	maxHeader     = 16 << 10         // bytes
-	maxBody       = 8 << 10          // bytes; a public key is the largest thing
+	maxBody       = 8 << 10          // bytes, messages apart; a public key is the largest thing
 )
 
 // Config is what a Server needs; all of it is required but Origins.
@@ -40,6 +40,7 @@ type Config struct {
 	// DefaultRoom is where WebSocket clients are put that do not ask for protocol.Subprotocol.
 	DefaultRoom     string
 	MaxMessageBytes int           // of a message's text
+	MessagesPer10s  int           // of a user over HTTP, all servers together; 0: no limit
 	PingEvery       time.Duration // a peer silent for so long is pinged,
 	IdleTimeout     time.Duration // and for so long, cut
 	Log             *slog.Logger
@@ -81,12 +82,13 @@ func New(c Config) (*Server, error) {
 
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
-	mux := http.NewServeMux()
+	mux := &routes{ServeMux: http.NewServeMux()}
 	s.handleAccounts(mux)
+	s.handleChat(mux)
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /ws", s.upgrade)
 	mux.HandleFunc("GET /{$}", s.root)
-	mux.HandleFunc("/", s.nothingHere(mux))
+	mux.HandleFunc("/", s.nothingHere(mux.ServeMux))
 	return s.logged(secured(s.shared(mux)))
 }
 

@@ -70,7 +70,7 @@ type flags struct {
 	HistoryAge   time.Duration `help:"How long the messages of a room that fell silent are kept." default:"168h" group:"Chat"`
 
 	MaxMessageBytes          int      `help:"Longest message, in bytes." default:"4096" group:"Limits"`
-	MessagesPer10s           int      `name:"messages-per-10s" env:"CHATSERVER_MESSAGES_PER_10S" help:"Messages a connection may send in 10 seconds before it is closed; 0 for no limit." default:"20" group:"Limits"`
+	MessagesPer10s           int      `name:"messages-per-10s" env:"CHATSERVER_MESSAGES_PER_10S" help:"Messages a connection may send in 10 seconds before it is closed, and a user by HTTP calls to all servers together; 0 for no limit." default:"20" group:"Limits"`
 	RequestsPerHour          int      `help:"Calls of /register, /login and /logout, and logins at terminals, that an address may make in an hour, on all servers together; 0 for no limit." default:"200" group:"Limits"`
 	AuthRequestsPerMinute    int      `help:"Calls of /api that take a password which an address may make in a minute, on all servers together; 0 for no limit." default:"10" group:"Limits"`
 	APIRequestsPerMinute     int      `name:"api-requests-per-minute" env:"CHATSERVER_API_REQUESTS_PER_MINUTE" help:"Other calls of /api that an address may make in a minute, on all servers together; 0 for no limit." default:"120" group:"Limits"`
