@@ -19,6 +19,19 @@ var LineHelp = []string{
 	"/who                         list who is in the present room",
 	"/history [n]                 show the last n messages of the present room (20)",
 	"/msg <user> <text>           send a direct message",
+	"/unread                      list your rooms, with what is unread",
+	"/members                     list the members of the present room, here or not",
+	"/edit <#n> <text>            change a message of yours: /history tells its number",
+	"/delete <#n>                 delete a message",
+	"/react <#n> <emoji>          react to a message, or take it back",
+	"/create <room> [private]     make a room of your own",
+	"/topic [text]                tell about the present room, or set its topic",
+	"/invite <user>               let a user join the present room",
+	"/kick <user>                 remove a user from the present room",
+	"/ban <user>, /unban <user>   keep a user out of the present room",
+	"/mute <user> [seconds]       keep a user from writing in the present room",
+	"/unmute <user>               let them write again",
+	"/close, /reopen              let nobody, or everybody, write in the present room",
 	"/subscribe <user>            follow a user: their messages from other rooms reach you",
 	"/unsubscribe <user>          stop following",
 	"/logout [all | <session>]    end this session, all of yours, or another one",
@@ -92,8 +105,27 @@ func command(word, rest string) (Request, error) {
 			return Request{}, fmt.Errorf("usage: %s <user>", word)
 		}
 		return Request{Type: word[1:], To: rest}, nil
-	case "/help", "/quit", "/sessions":
+	case "/help", "/quit", "/sessions", "/members", "/close", "/reopen":
 		return Request{Type: word[1:]}, nil
+	case "/unread":
+		return Request{Type: TypeMyRooms}, nil
+	case "/create":
+		return create(rest)
+	case "/topic":
+		req := Request{Type: TypeRoom}
+		if rest != "" {
+			req.Topic = &rest
+		}
+		return req, nil
+	case "/invite", "/kick", "/ban", "/unban", "/unmute":
+		if rest == "" || strings.Contains(rest, " ") {
+			return Request{}, fmt.Errorf("usage: %s <user>", word)
+		}
+		return Request{Type: word[1:], To: rest}, nil
+	case "/mute":
+		return mute(rest)
+	case "/edit", "/delete", "/react":
+		return amend(word, rest)
 	case "/logout":
 		return Request{Type: TypeLogout, Session: rest}, nil
 	case "/password":
@@ -104,6 +136,46 @@ func command(word, rest string) (Request, error) {
 		return Request{Type: TypePassword, Old: old, Message: replacement}, nil
 	}
 	return Request{}, fmt.Errorf("unknown command %s: /help lists the commands, and a message that starts with '/' is written with '//'", word)
+}
+
+func create(rest string) (Request, error) {
+	room, kind, _ := strings.Cut(rest, " ")
+	kind = strings.TrimSpace(kind)
+	if room == "" || kind != "" && kind != KindPrivate && kind != KindPublic {
+		return Request{}, errors.New("usage: /create <room> [private]")
+	}
+	return Request{Type: TypeCreate, Room: room, Kind: kind}, nil
+}
+
+func mute(rest string) (Request, error) {
+	user, text, timed := strings.Cut(rest, " ")
+	var seconds int64
+	var err error
+	if timed {
+		seconds, err = strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	}
+	if user == "" || err != nil || timed && seconds < 1 {
+		return Request{}, errors.New("usage: /mute <user> [seconds], with seconds from 1")
+	}
+	return Request{Type: TypeMute, To: user, Seconds: seconds}, nil
+}
+
+// amend reads what says something about a message: its number, and what.
+func amend(word, rest string) (Request, error) {
+	number, what, _ := strings.Cut(rest, " ")
+	what = strings.TrimSpace(what)
+	ref, err := strconv.ParseUint(strings.TrimPrefix(number, "#"), 10, 64)
+	good := err == nil && ref > 0
+	switch {
+	case word == "/edit" && good && what != "":
+		return Request{Type: TypeEdit, Ref: ref, Message: what}, nil
+	case word == "/react" && good && what != "":
+		return Request{Type: TypeReact, Ref: ref, Emoji: what}, nil
+	case word == "/delete" && good && what == "":
+		return Request{Type: TypeDelete, Ref: ref}, nil
+	}
+	usage := map[string]string{"/edit": "<#n> <text>", "/react": "<#n> <emoji>", "/delete": "<#n>"}[word]
+	return Request{}, fmt.Errorf("usage: %s %s, with the number that /history shows", word, usage)
 }
 
 func history(rest string) (Request, error) {
@@ -128,6 +200,9 @@ func (e *Event) AppendLine(b []byte) []byte {
 	case TypeJoined:
 		return appendLine(b, "* you are in ", e.Room)
 	case TypeLeft:
+		if e.Username != "" {
+			return appendLine(b, "* your membership of ", e.Room, " was ended by ", e.Username)
+		}
 		return appendLine(b, "* you left ", e.Room)
 	case TypeSubscribed:
 		return appendLine(b, "* you follow ", e.Username)
@@ -139,7 +214,8 @@ func (e *Event) AppendLine(b []byte) []byte {
 		return e.appendRooms(b)
 	case TypeHistory:
 		for i := range e.Messages {
-			b = e.Messages[i].appendMessage(b)
+			// What is said about a message names it by its number.
+			b = e.Messages[i].appendMessage(append(b, number(e.Messages[i].Offset)+" "...))
 		}
 		return appendLine(b, "* ", strconv.Itoa(len(e.Messages)), " messages of ", e.Room)
 	case TypeAnnouncement:
@@ -148,6 +224,17 @@ func (e *Event) AppendLine(b []byte) []byte {
 		return appendLine(b, "* ", e.Username, " edited ", number(e.Ref), " in ", e.Room, ": ", e.text())
 	case TypeDeleted:
 		return appendLine(b, "* ", e.Username, " deleted ", number(e.Ref), " in ", e.Room)
+	case TypeReaction:
+		if e.On != nil && !*e.On {
+			return appendLine(b, "* ", e.Username, " took ", e.Emoji, " back from ", number(e.Ref), " in ", e.Room)
+		}
+		return appendLine(b, "* ", e.Username, " reacted ", e.Emoji, " to ", number(e.Ref), " in ", e.Room)
+	case TypeRoomInfo:
+		return e.appendInfo(b)
+	case TypeMemberList:
+		return e.appendMembers(b)
+	case TypeMyRooms:
+		return e.appendMyRooms(b)
 	case TypeInvited:
 		return appendLine(b, "* ", e.Username, " invited you: /join ", e.Room)
 	case TypeReset:
@@ -162,6 +249,7 @@ func (e *Event) AppendLine(b []byte) []byte {
 		if e.Message != "" {
 			return appendLine(b, "* ", e.Message)
 		}
+		return appendLine(b, "* done")
 	}
 	return b
 }
@@ -201,6 +289,53 @@ func (e *Event) appendRooms(b []byte) []byte {
 	b = appendLine(b, "* active rooms:")
 	for _, r := range e.Rooms {
 		b = appendLine(b, "*   ", r.Name, " (", strconv.Itoa(r.Users), ")")
+	}
+	return b
+}
+
+func (e *Event) appendInfo(b []byte) []byte {
+	if e.Info == nil {
+		return b
+	}
+	about := []string{e.Info.Kind}
+	if e.Info.Encrypted {
+		about = append(about, "encrypted")
+	}
+	if e.Info.Closed {
+		about = append(about, "closed")
+	}
+	if e.Info.Owner != "" {
+		about = append(about, "of "+e.Info.Owner)
+	}
+	about = append(about, strconv.Itoa(e.Info.Members)+" members", strconv.Itoa(e.Info.Users)+" here")
+	b = appendLine(b, "* ", e.Info.Name, ": ", strings.Join(about, ", "))
+	if e.Info.Topic != "" {
+		b = appendLine(b, "* topic of ", e.Info.Name, ": ", e.Info.Topic)
+	}
+	return b
+}
+
+func (e *Event) appendMembers(b []byte) []byte {
+	names := make([]string, len(e.Members))
+	for i, m := range e.Members {
+		names[i] = m.Name
+		if m.Online {
+			names[i] += " (online)"
+		}
+	}
+	if e.More {
+		names = append(names, "and others")
+	}
+	return appendLine(b, "* members of ", e.Room, ": ", strings.Join(names, ", "))
+}
+
+func (e *Event) appendMyRooms(b []byte) []byte {
+	if len(e.MyRooms) == 0 {
+		return appendLine(b, "* you are a member of no room: /join <room>")
+	}
+	b = appendLine(b, "* your rooms:")
+	for _, r := range e.MyRooms {
+		b = appendLine(b, "*   ", r.Name, ": ", strconv.FormatUint(r.Unread, 10), " unread")
 	}
 	return b
 }
