@@ -82,14 +82,20 @@ func New(c Config) (*Server, error) {
 
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
+	mux := s.routes()
+	return s.logged(secured(s.shared(mux)))
+}
+
+func (s *Server) routes() *routes {
 	mux := &routes{ServeMux: http.NewServeMux()}
 	s.handleAccounts(mux)
 	s.handleChat(mux)
+	mux.Handle("GET /api/openapi.json", s.limited(address.API, s.document))
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /ws", s.upgrade)
 	mux.HandleFunc("GET /{$}", s.root)
 	mux.HandleFunc("/", s.nothingHere(mux.ServeMux))
-	return s.logged(secured(s.shared(mux)))
+	return mux
 }
 
 // Serve answers on ln, whose connections it wraps in TLS, until Shutdown or
