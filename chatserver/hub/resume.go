@@ -207,8 +207,11 @@ func (r *room) waitFor(ctx context.Context, p store.Position) error {
 	}
 }
 
-// position is where the room is. Callers hold r.mu.
-func (r *room) position() store.Position { return store.Position{Epoch: r.line.Epoch, Offset: r.last} }
+// position is where the room is: after its last message, in the epoch of the next one. Callers
+// hold r.mu.
+func (r *room) position() store.Position {
+	return store.Position{Epoch: r.line.At(r.last + 1).Epoch, Offset: r.last}
+}
 
 // joined is the event for a new member: the messages after at follow. Callers hold r.mu.
 func (r *room) joined(at store.Position, recovered *bool) protocol.Event {

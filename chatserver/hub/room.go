@@ -382,7 +382,8 @@ func (r *room) trimRecent() {
 func (r *room) reset(line store.Lineage, last uint64) {
 	r.line, r.last, r.oldest = line, last, last+1
 	r.hub.metrics.resets.Inc()
-	r.broadcast(newFrame(protocol.Event{Type: protocol.TypeReset, Room: r.name, Epoch: line.Epoch, Offset: last}))
+	at := r.position()
+	r.broadcast(newFrame(protocol.Event{Type: protocol.TypeReset, Room: r.name, Epoch: at.Epoch, Offset: at.Offset}))
 }
 
 // broadcast sends f to every member, when r.mu is given back by unlock.
