@@ -64,7 +64,10 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 // publish tries until the request's time is over: the message's id makes sure
 // that it appears once.
 func (c *Chat) publish(ctx context.Context, put func(store.Message) (store.Published, error), req protocol.Request, rec Record) (store.Published, error) {
-	m := store.Message{Room: req.Room, User: rec.User, ID: req.ID, Payload: rec.Encode(), Encrypted: rec.encrypted()}
+	m := store.Message{
+		Room: req.Room, User: rec.User, ID: req.ID, Series: req.Series, Seq: req.Seq,
+		Payload: rec.Encode(), Encrypted: rec.encrypted(),
+	}
 	if m.ID == "" {
 		m.ID = rand.Text()
 	}

@@ -11,6 +11,7 @@ package client
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type Client struct {
 	opts   Options
 	http   *http.Client
 	cancel context.CancelCauseFunc
+	series string        // of the messages it sends
 	first  chan struct{} // closed when the first connection was greeted
 	done   chan struct{} // closed when run has ended
 	err    error         // why; set before done is closed
@@ -50,6 +52,7 @@ type Client struct {
 	ended   bool            // nothing more can be sent
 	conn    *websocket.Conn // nil while there is none
 	nextID  uint64
+	nextSeq uint64
 	rooms   map[string]*room
 	joins   map[string]*joining // waiting for an answer, by the request's ID
 	pending []*Sent             // not acknowledged, in the order they were sent
@@ -65,7 +68,7 @@ func Dial(ctx context.Context, o Options) (*Client, error) {
 	}
 	life, cancel := context.WithCancelCause(context.Background())
 	c := &Client{
-		opts: o, http: httpClient(o), cancel: cancel,
+		opts: o, http: httpClient(o), cancel: cancel, series: rand.Text(),
 		first: make(chan struct{}), done: make(chan struct{}),
 		rooms: make(map[string]*room), joins: make(map[string]*joining),
 	}

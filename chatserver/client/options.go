@@ -30,6 +30,9 @@ type Options struct {
 	// handler that is slow for long makes the server cut the connection, and the
 	// client resumes. It may call the client's methods, but not Close.
 	Handle func(Event)
+	// Received gets every event as it came from the server, those included that
+	// the client has had already and does not hand out; optional.
+	Received func(protocol.Event)
 	// Disconnected is told why a connection ended, before the next try; optional.
 	Disconnected func(error)
 
@@ -66,6 +69,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Handle == nil {
 		o.Handle = func(Event) {}
+	}
+	if o.Received == nil {
+		o.Received = func(protocol.Event) {}
 	}
 	if o.Disconnected == nil {
 		o.Disconnected = func(error) {}

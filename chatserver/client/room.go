@@ -102,6 +102,7 @@ func (c *Client) rejoins() []protocol.Request {
 // receive brings the client up to date with an event and hands it out. An error
 // ends the connection.
 func (c *Client) receive(e protocol.Event) error {
+	c.opts.Received(e)
 	c.mu.Lock()
 	event, fresh, err := c.note(e)
 	c.mu.Unlock()

@@ -92,6 +92,8 @@ func (c *Client) enqueue(s *Sent) error {
 	case len(c.pending) >= maxPending:
 		return ErrTooMany
 	}
+	c.nextSeq++
+	s.request.Series, s.request.Seq = c.series, c.nextSeq
 	c.pending = append(c.pending, s)
 	return nil
 }

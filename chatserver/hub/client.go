@@ -57,6 +57,7 @@ type Client struct {
 	login     Login
 	transport Transport
 	opts      AttachOptions
+	life      int64  // Hub.life when it came
 	messages  window // guarded by handling
 	requests  window // guarded by handling
 
@@ -80,7 +81,7 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
 	defer cancel()
 	c := &Client{
-		hub: h, login: login, transport: t, opts: o,
+		hub: h, login: login, transport: t, opts: o, life: h.life.Load(),
 		messages: window{limit: h.cfg.MessagesPer10s},
 		rooms:    map[string]*room{}, gone: make(chan struct{}),
 	}

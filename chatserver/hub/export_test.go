@@ -62,3 +62,9 @@ const (
 	BurstEvery   = burstEvery
 	MemberTime   = memberTime
 )
+
+// StandStill makes a hub believe that its process stood still for so long.
+func StandStill(h *Hub, d time.Duration) { h.pulse.Add(-int64(d)) }
+
+// StoodStill says whether the hub noticed.
+func StoodStill(h *Hub) bool { return h.life.Load() > 0 && h.sincePulse() < heartbeatTTL }

@@ -59,6 +59,10 @@ type Hub struct {
 	cores   int
 	tasks   tasks
 
+	born  time.Time
+	pulse atomic.Int64 // nanoseconds from born to when this process last noted that it runs
+	life  atomic.Int64 // how often it was found to have stood still
+
 	beat      atomic.Int64             // unix nanoseconds of the last heartbeat that Redis took
 	unsettles atomic.Bool              // presence in Redis differs from ours
 	lapsed    atomic.Bool              // because the heartbeat had run out
@@ -85,7 +89,7 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 		cfg.DrainWindow = 20 * time.Second
 	}
 	h := &Hub{
-		cfg: cfg, store: st, relay: rl, log: cfg.Log, cores: runtime.GOMAXPROCS(0),
+		cfg: cfg, store: st, relay: rl, log: cfg.Log, cores: runtime.GOMAXPROCS(0), born: time.Now(),
 		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
 		followers: map[string]map[*user]struct{}{},
 	}
@@ -102,6 +106,8 @@ func (h *Hub) Chat() *chat.Chat { return h.chat }
 func (h *Hub) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, h.tasks.cancel)
 	defer stop()
+	h.pulse.Store(int64(time.Since(h.born)))
+	h.spawn(h.watchPauses)
 	h.spawn(h.heartbeats)
 	h.spawn(h.upkeep)
 	h.spawn(h.tidy)

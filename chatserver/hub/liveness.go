@@ -24,6 +24,53 @@ const (
 	lingerRoom = 10 * time.Second
 )
 
+// watchPauses notices when this process stood still, because it was stopped or its machine
+// was. After the time a heartbeat lives the others count it as dead and its clients have gone
+// elsewhere; what they asked for here waits in the connections, long out of date. So none of
+// those connections is served any more. Clients that are still there come back.
+func (h *Hub) watchPauses(ctx context.Context) {
+	tick := time.NewTicker(pulseEvery)
+	defer tick.Stop()
+	for {
+		if since := h.sincePulse(); since > heartbeatTTL {
+			h.log.Warn("this server stood still: its connections are closed, so that nothing out of date is done", "for", since)
+			h.life.Add(1) // before the pulse: a request in between sees one or the other
+			h.eachClient(func(c *Client) { h.spawn(func(context.Context) { c.closeIfStale() }) })
+		}
+		h.pulse.Store(int64(time.Since(h.born)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// pulseEvery is how often a server notes that it runs.
+const pulseEvery = 250 * time.Millisecond
+
+func (h *Hub) sincePulse() time.Duration { return time.Since(h.born) - time.Duration(h.pulse.Load()) }
+
+// isStale says whether the server stood still since the client came.
+func (c *Client) isStale() bool {
+	return c.life != c.hub.life.Load() || c.hub.sincePulse() > heartbeatTTL
+}
+
+func (c *Client) closeIfStale() {
+	if c.isStale() {
+		c.close(protocol.CloseServiceRestart, "the server stood still for a while: connect again and resume")
+	}
+}
+
+func (h *Hub) eachClient(f func(*Client)) {
+	h.mu.Lock()
+	clients := slices.Collect(maps.Keys(h.clients))
+	h.mu.Unlock()
+	for _, c := range clients {
+		f(c)
+	}
+}
+
 // heartbeats tells the other servers that this one lives. Nothing else is done
 // here: a heartbeat that waits for other work is one that comes too late.
 func (h *Hub) heartbeats(ctx context.Context) {

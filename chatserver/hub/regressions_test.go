@@ -185,3 +185,20 @@ func TestDirectRoomsOfOthersAndOfNobodyAreClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestAServerThatStoodStillDoesNothingOutOfDate(t *testing.T) {
+	t.Parallel()
+	r := redistest.Standalone(t)
+	one, two := start(t, r, "one"), start(t, r, "two")
+	alice, bob := one.enters(t, "alice", "Lobby"), two.enters(t, "bob", "Lobby")
+	hub.StandStill(one.Hub, time.Minute)
+	alice.says(t, "Lobby", "out of date", "1")
+	alice.tr.expectClosed(t, protocol.CloseServiceRestart)
+	eventually(t, "the server to notice", func() bool { return hub.StoodStill(one.Hub) })
+
+	again := one.attach(t, one.login(t, "alice", "alice-session"), hub.AttachOptions{Full: true})
+	again.Handle(t.Context(), protocol.Request{Type: protocol.TypeJoin, Room: "Lobby"})
+	again.says(t, "Lobby", "up to date", "2")
+	bob.expect(t, "the message of the new connection", message("up to date"))
+	bob.expectOffsets(t, "Lobby", 1, 1)
+}

@@ -22,6 +22,7 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 	defer cancel()
 	c.handling.Lock()
 	defer c.handling.Unlock()
+	c.closeIfStale()
 	if c.detached || c.isClosing() || !c.allowed(req) {
 		return
 	}

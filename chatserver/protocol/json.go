@@ -24,6 +24,9 @@ func ParseJSON(frame []byte) (Request, error) {
 	if len(r.ID) > MaxID {
 		return Request{}, fmt.Errorf("an id has at most %d bytes", MaxID)
 	}
+	if len(r.Series) > MaxID || (r.Series == "") != (r.Seq == 0) {
+		return Request{}, fmt.Errorf("a series has a name of at most %d bytes, and each message in it a number above 0", MaxID)
+	}
 	if r.Type == TypeChat {
 		r.Type = TypeMessage
 	}

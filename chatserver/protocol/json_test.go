@@ -26,7 +26,10 @@ func TestParseJSONSaysWhatIsWrong(t *testing.T) {
 		`{}`:                           `"type" is missing`,
 		`{"type":7}`:                   `"type" cannot be a JSON number`,
 		`{"type":"join","offset":"x"}`: `"offset" cannot be a JSON string`,
-		`{"type":"message","id":"` + strings.Repeat("x", 65) + `"}`: "at most 64 bytes",
+		`{"type":"message","id":"` + strings.Repeat("x", 65) + `"}`:             "at most 64 bytes",
+		`{"type":"message","series":"` + strings.Repeat("x", 65) + `","seq":1}`: "at most 64 bytes",
+		`{"type":"message","series":"s"}`:                                       "a number above 0",
+		`{"type":"message","seq":7}`:                                            "a series has a name",
 	} {
 		_, err := protocol.ParseJSON([]byte(frame))
 		if err == nil || !strings.Contains(err.Error(), want) {

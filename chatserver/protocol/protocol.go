@@ -155,6 +155,8 @@ type Request struct {
 	Offset  uint64 `json:"offset,omitempty"`  // the offset of the last message seen
 	Before  uint64 `json:"before,omitempty"`  // history: only older than this offset; 0: the newest
 	Limit   int    `json:"limit,omitempty"`   // history, lists: at most so many
+	Series  string `json:"series,omitempty"`  // message, direct: a name that the client gives to all it sends, its own for each start of the client, and
+	Seq     uint64 `json:"seq,omitempty"`     // the number of this message in it, ascending from 1: one that is not above the last was sent before
 
 	Session string `json:"session,omitempty"` // logout: which one
 	Old     string `json:"old,omitempty"`     // password: the present one

@@ -60,6 +60,8 @@ type Position struct {
 type Message struct {
 	Room, User string
 	ID         string // the sender's; the same ID again is the same message. At most 64 bytes; "" = none
+	Series     string // of messages that the sender numbers; "" = none
+	Seq        uint64 // one that is not above the last of its series in the room was there before
 	Payload    []byte // opaque; not to be changed any more, even if Publish fails
 	Encrypted  bool   // the payload holds ciphertext; an encrypted room takes nothing else
 }
@@ -182,9 +184,11 @@ func (s *Store) amend(ctx context.Context, a Amendment) (Published, error) {
 func (s *Store) publishCall(m Message) call {
 	return call{publish,
 		[]string{logKey(m.Room), metaKey(m.Room), sentKey(m.Room, m.User), RoomChannel(m.Room),
-			infoKey(m.Room), membersKey(m.Room), bannedKey(m.Room), mutedKey(m.Room), readsKey(m.Room), stateKey(m.Room)},
+			infoKey(m.Room), membersKey(m.Room), bannedKey(m.Room), mutedKey(m.Room), readsKey(m.Room), stateKey(m.Room),
+			seriesKey(m.Room, m.User)},
 		[]any{m.ID, m.Payload, randomID(), s.sending(), s.historyCount, s.historyAge.Milliseconds(),
-			s.metaAge(), dedupeWindow.Milliseconds(), s.atOnce, m.User, time.Now().UnixMilli(), m.Encrypted}}
+			s.metaAge(), dedupeWindow.Milliseconds(), s.atOnce, m.User, time.Now().UnixMilli(), m.Encrypted,
+			m.Series, m.Seq}}
 }
 
 // sending is the command that sends to a channel.

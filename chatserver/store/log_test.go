@@ -159,6 +159,43 @@ func TestIDsAreOnesOwn(t *testing.T) {
 	})
 }
 
+func TestATryThatComesLateIsKnownByItsNumber(t *testing.T) {
+	onEach(t, func(t *testing.T, b *backend) {
+		s, room := b.open(t), unique("room")
+		numbered := func(series string, seq uint64, id string) Published {
+			t.Helper()
+			m := say(room, "alice", id, id)
+			m.Series, m.Seq = series, seq
+			return got[Published](t)(s.Publish(t.Context(), m))
+		}
+		for i := uint64(1); i <= 100; i++ {
+			numbered("browser", i, fmt.Sprint(i))
+		}
+		if p := numbered("browser", 3, "3"); !p.Duplicate {
+			t.Errorf("the third message came again after 97 others, and is now at %+v", p)
+		}
+		if p := numbered("browser", 99, "99"); !p.Duplicate || p.Offset != 99 {
+			t.Errorf("a message whose id is remembered is said to be at %+v", p)
+		}
+		// Another start of the program, another device: each counts for itself, as long as
+		// there are not too many at once.
+		for i := range 20 {
+			if p := numbered(fmt.Sprint("device", i), 1, fmt.Sprint("device", i)); p.Duplicate {
+				t.Errorf("device %d's first message is taken for another one: %+v", i, p)
+			}
+		}
+		if n := got[int64](t)(s.client.HLen(t.Context(), seriesKey(room, "alice")).Result()); n != 16 {
+			t.Errorf("%d series are remembered, want 16", n)
+		}
+		if p := numbered("device19", 1, "another id"); !p.Duplicate {
+			t.Errorf("the newest series is forgotten: %+v", p)
+		}
+		if p := got[Published](t)(s.Publish(t.Context(), say(room, "alice", "", "without a number"))); p.Duplicate || p.Offset != 121 {
+			t.Errorf("a message without a number is at %+v", p)
+		}
+	})
+}
+
 func TestMemoryOfDeduplicationIsBounded(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		s, room := b.open(t), unique("room")

@@ -1,13 +1,13 @@
 -- Says something about a message of the log: an edit, a deletion or a reaction, which is an
 -- entry of the log itself, and keeps what became of the message for those who read it later.
--- KEYS and ARGV[1..12]: see lib/log.lua.
--- ARGV[13] edit, delete, react or unreact   ARGV[14] offset of the message
--- ARGV[15] edit: the new content; react and unreact: the emoji
--- ARGV[16] 1 if the user may delete what others wrote, else 0
--- ARGV[17] most reactions to a message
+-- KEYS and ARGV[1..14]: see lib/log.lua.
+-- ARGV[15] edit, delete, react or unreact   ARGV[16] offset of the message
+-- ARGV[17] edit: the new content; react and unreact: the emoji
+-- ARGV[18] 1 if the user may delete what others wrote, else 0
+-- ARGV[19] most reactions to a message
 -- Returns "<offset> <epoch> <1 if it was there before, else 0> <kind> <guarded>", or "!<why not>": as
 -- publish.lua, and gone, foreign, many, or same (the reaction is as asked already).
-local op, ref = ARGV[13], ARGV[14]
+local op, ref = ARGV[15], ARGV[16]
 local epoch, before, last, announced = epoch_here()
 local sent = sent_before(epoch, before)
 if sent then
@@ -15,7 +15,7 @@ if sent then
 end
 -- Deleting is no writing: whoever is muted may take back what they said.
 local why, is = barred()
-if why and not (op == 'delete' and why ~= 'stranger') and not (op == 'delete' and ARGV[16] == '1') and not (why == 'plaintext' and op ~= 'edit') then
+if why and not (op == 'delete' and why ~= 'stranger') and not (op == 'delete' and ARGV[18] == '1') and not (why == 'plaintext' and op ~= 'edit') then
   return '!' .. why
 end
 
@@ -34,9 +34,9 @@ local state = cjson.decode(redis.call('HGET', KEYS[10], ref) or '{}')
 
 if op == 'edit' then
   if of.u ~= ARGV[10] then return '!foreign' end
-  state.e, state.at = ARGV[15], ARGV[11]
+  state.e, state.at = ARGV[17], ARGV[11]
 elseif op == 'delete' then
-  if of.u ~= ARGV[10] and ARGV[16] ~= '1' then return '!foreign' end
+  if of.u ~= ARGV[10] and ARGV[18] ~= '1' then return '!foreign' end
   state = {d = ARGV[10], u = of.u, t = of.t}
   redis.call('XDEL', KEYS[1], ref .. '-0') -- the text is gone; the offset stays taken
 else
@@ -44,7 +44,7 @@ else
   local total, at, mine = 0, nil, nil
   for i, reaction in ipairs(reactions) do
     total = total + #reaction.u
-    if reaction.e == ARGV[15] then
+    if reaction.e == ARGV[17] then
       at = i
       for j, user in ipairs(reaction.u) do
         if user == ARGV[10] then mine = j end
@@ -53,10 +53,10 @@ else
   end
   if (op == 'react') == (mine ~= nil) then return '!same' end
   if op == 'react' then
-    if total >= tonumber(ARGV[17]) then return '!many' end
+    if total >= tonumber(ARGV[19]) then return '!many' end
     if not at then
       at = #reactions + 1
-      reactions[at] = {e = ARGV[15], u = {}}
+      reactions[at] = {e = ARGV[17], u = {}}
     end
     table.insert(reactions[at].u, ARGV[10])
   else

@@ -2,33 +2,65 @@
 -- KEYS[1] room:{room}:log      KEYS[2] room:{room}:meta    KEYS[3] room:{room}:sent:<user>
 -- KEYS[4] the room's channel   KEYS[5] room:{room}:info    KEYS[6] room:{room}:members
 -- KEYS[7] room:{room}:banned   KEYS[8] room:{room}:muted   KEYS[9] room:{room}:reads
--- KEYS[10] room:{room}:state
+-- KEYS[10] room:{room}:state   KEYS[11] room:{room}:series:<user>
 -- ARGV[1] message id           ARGV[2] payload             ARGV[3] epoch to begin if need be
 -- ARGV[4] SPUBLISH or PUBLISH  ARGV[5] entries to keep     ARGV[6] ms to keep the log of a silent room
 -- ARGV[7] ms to keep its epoch and offset                  ARGV[8] ms to keep the message ids
 -- ARGV[9] 1 to announce it at once, 0 if announce.lua will
 -- ARGV[10] user                ARGV[11] now, unix ms       ARGV[12] 1 if the payload is ciphertext, else 0
+-- ARGV[13] series of the message, '' for none               ARGV[14] its number in that
 
 -- epoch_here returns what current_epoch does, and forgets a room of which nothing is left.
 local function epoch_here()
   local epoch, before, last, announced, lost = current_epoch(KEYS[2], KEYS[4], ARGV[4], ARGV[3])
   if lost then
-    redis.call('DEL', KEYS[1], KEYS[3], KEYS[9], KEYS[10])
+    redis.call('DEL', KEYS[1], KEYS[3], KEYS[9], KEYS[10], KEYS[11])
   end
   return epoch, before, last, announced
 end
 
--- sent_before returns the answer for a message id that is there already, or nil.
--- The list holds id, offset, id, offset... newest first; an id is at an even index.
+-- newest_of_series returns the number of the last message of this one's series, or nil.
+local function newest_of_series()
+  local newest = ARGV[13] ~= '' and redis.call('HGET', KEYS[11], ARGV[13])
+  return newest and tonumber(string.match(newest, '^%d+'))
+end
+
+-- remember_series notes the number; of so many series the one that was silent longest goes.
+local SERIES_KEPT = 16
+local function remember_series(offset)
+  if ARGV[13] == '' then return end
+  redis.call('HSET', KEYS[11], ARGV[13], ARGV[14] .. ' ' .. offset)
+  redis.call('PEXPIRE', KEYS[11], ARGV[8])
+  if redis.call('HLEN', KEYS[11]) > SERIES_KEPT then
+    local all, oldest, least = redis.call('HGETALL', KEYS[11]), nil, nil
+    for i = 1, #all, 2 do
+      local last = tonumber(string.match(all[i + 1], '%d+$'))
+      if not least or last < least then oldest, least = all[i], last end
+    end
+    redis.call('HDEL', KEYS[11], oldest)
+  end
+end
+
+-- sent_before returns the answer for a message that is there already, or nil.
 local function sent_before(epoch, before)
+  local offset
+  -- The list holds id, offset, id, offset... newest first; an id is at an even index.
   for _, at in ipairs(redis.call('LPOS', KEYS[3], ARGV[1], 'COUNT', 0)) do
     if at % 2 == 0 then
-      -- A write, so that a WAIT after this script covers what the first try wrote.
-      redis.call('PEXPIRE', KEYS[3], ARGV[8])
-      local offset = redis.call('LINDEX', KEYS[3], at + 1)
-      return offset .. ' ' .. epoch_at(offset, epoch, before) .. ' 1 - 0'
+      offset = redis.call('LINDEX', KEYS[3], at + 1)
+      break
     end
   end
+  if not offset then
+    -- A sender who numbers messages may have moved on by more than the list holds, while an
+    -- old try was on its way on a server that stood still. Where it is is forgotten.
+    local newest = newest_of_series()
+    if not newest or newest < tonumber(ARGV[14]) then return nil end
+    offset = '0'
+  end
+  -- A write, so that a WAIT after this script covers what the first try wrote.
+  redis.call('PEXPIRE', KEYS[2], ARGV[7])
+  return offset .. ' ' .. epoch_at(offset, epoch, before) .. ' 1 - 0'
 end
 
 -- barred returns why the user may not write here, or nil; and what the room is, for the answer:
@@ -106,6 +138,7 @@ local function append(epoch, last, announced, counts)
   redis.call('LPUSH', KEYS[3], offset, ARGV[1])
   redis.call('LTRIM', KEYS[3], 0, 127)
   redis.call('PEXPIRE', KEYS[3], ARGV[8])
+  remember_series(offset)
   if ARGV[9] == '1' then
     if announced then
       redis.call('HDEL', KEYS[2], 'announced')
