@@ -90,6 +90,14 @@ bench: packages ## Benchmarks of the hot paths, with allocations
 fuzz: ## Every fuzz target for FUZZTIME (30s) each
 	@hack/fuzz.sh $(or $(FUZZTIME),30s)
 
+.PHONY: faults
+faults: packages ## Every fault that the guarantee names, held for as long as it may last: lost, doubled, out of order
+	CGO_ENABLED=1 $(GO) test -race -timeout 90m -v -run '^TestFaults$$' ./chatserver -long
+
+.PHONY: soak
+soak: packages ## People talk, come and go for SOAK (20m): memory, goroutines and descriptors stay flat
+	$(GO) test -timeout 0 -v -run '^TestSoak$$' ./chatserver -soak $(or $(SOAK),20m)
+
 .PHONY: vuln
 vuln: ## Known vulnerabilities in what we depend on (needs the vulnerability database's site)
 	$(TOOL) govulncheck ./...
