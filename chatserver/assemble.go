@@ -11,6 +11,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/auth"
+	chats "github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/line"
 	"github.com/chatcluster/chatcluster/chatserver/relay"
@@ -51,12 +52,17 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		ConnectionsAtOnce: s.config.ConnectionsPerAddress,
 	}, s.log)
 	policy, _ := s.config.policy()
+	var hear func(chats.Record)
+	if s.notify != nil {
+		hear = s.notify.Message
+	}
 	h := hub.New(hub.Config{
 		Server:          s.config.NodeID,
 		MaxMessageBytes: s.config.MaxMessageBytes,
 		MessagesPer10s:  s.config.MessagesPer10s,
 		Policy:          policy,
 		DrainWindow:     s.config.DrainWindow,
+		Notify:          hear,
 		Log:             s.log,
 		Registerer:      s.metrics,
 	}, st, relay.New(st.Client(), s.config.NodeID, s.log))
@@ -70,7 +76,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Guesses: s.config.LoginAttemptsPerHour,
 	})
 	w, err := web.New(web.Config{
-		Accounts: accounts, Hub: h, Addresses: addresses,
+		Accounts: accounts, Hub: h, Addresses: addresses, Push: s.notify,
 		Origins:         s.config.AllowedOrigins,
 		DefaultRoom:     s.config.DefaultRoom,
 		MaxMessageBytes: s.config.MaxMessageBytes,

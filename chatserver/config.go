@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/address"
+	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 	"github.com/chatcluster/chatcluster/chatserver/web"
 )
@@ -56,6 +57,8 @@ type Config struct {
 	ConnectionsPerAddress int // on this server; 0: no limit
 	TrustedProxies        []string
 	AllowedOrigins        []string
+
+	Notify notify.Config // Log and Registerer are the server's
 
 	DrainWindow time.Duration
 

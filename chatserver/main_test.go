@@ -315,7 +315,7 @@ func sharedWorld(name string, startRedis func(string) (*redistest.Redis, error))
 	if w.store, err = openStore(r); err != nil {
 		return nil, err
 	}
-	if w.one, err = start(r, "one", "--demo-users", "--allowed-origins=https://app.example.com"); err != nil {
+	if w.one, err = start(r, "one", append(pushFlags(), "--demo-users", "--allowed-origins=https://app.example.com")...); err != nil {
 		return nil, err
 	}
 	w.two, err = start(r, "two", "--demo-users")

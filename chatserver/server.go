@@ -21,6 +21,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/auth"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/line"
+	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 	"github.com/chatcluster/chatcluster/chatserver/web"
 )
@@ -48,6 +49,7 @@ type Server struct {
 	seeds   []seed
 	tls     *certificate
 	lineTLS *certificate
+	notify  *notify.Notifier // nil: nobody is notified
 
 	https, line, adminLn net.Listener // line and adminLn may be nil
 
@@ -72,7 +74,7 @@ func New(c Config) (*Server, error) {
 		c.LogLevel = new(slog.LevelVar)
 	}
 	s := &Server{config: c, log: c.Log, metrics: prometheus.NewRegistry()}
-	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.listen} {
+	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.loadNotifier, s.listen} {
 		if err := step(); err != nil {
 			s.closeListeners()
 			return nil, err
@@ -118,6 +120,16 @@ func (s *Server) loadCertificates() (err error) {
 	if err == nil && s.config.LineTLS.Cert != "" {
 		s.lineTLS, err = loadCertificate(s.config.LineTLS)
 	}
+	return err
+}
+
+func (s *Server) loadNotifier() (err error) {
+	c := s.config.Notify
+	if !c.Enabled() {
+		return nil
+	}
+	c.Log, c.Registerer = s.log, s.metrics
+	s.notify, err = notify.New(c)
 	return err
 }
 
@@ -244,6 +256,16 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 		defer close(hubDone)
 		return c.hub.Run(hubLife)
 	})
+	notifyLife, endNotify := context.WithCancel(life)
+	defer endNotify()
+	notifyDone := make(chan struct{})
+	g.Go(func() error {
+		defer close(notifyDone)
+		if s.notify != nil {
+			s.notify.Run(notifyLife, st)
+		}
+		return nil
+	})
 	if err := s.plantSeeds(serving, c); err != nil {
 		return err
 	}
@@ -261,7 +283,9 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 	<-serving.Done()
 	s.drain(c)
 	endHub()
+	endNotify()
 	<-hubDone
+	<-notifyDone
 	s.goodbye(c)
 	return nil
 }

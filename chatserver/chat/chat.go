@@ -21,7 +21,10 @@ import (
 type Config struct {
 	MaxMessageBytes int // of a text, or of ciphertext before base64 and its authentication tag
 	PageBytes       int // of one page of history
-	Log             *slog.Logger
+	// Notify is handed every message that was stored, with its room and offset, before
+	// its sender is answered: it must not wait for anything. Nil: nobody wants to know.
+	Notify func(Record)
+	Log    *slog.Logger
 }
 
 // Chat does what is asked. It is safe for concurrent use and keeps nothing itself.

@@ -54,8 +54,14 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 	if err != nil {
 		return protocol.Event{}, err
 	}
-	if !published.Duplicate && published.Kind == protocol.KindPublic && !content.encrypted() {
-		rec.Room, rec.Offset, rec.Guarded = req.Room, published.Offset, published.Guarded
+	if published.Duplicate {
+		return ack(req.Room, published), nil
+	}
+	rec.Room, rec.Offset, rec.Guarded = req.Room, published.Offset, published.Guarded
+	if c.cfg.Notify != nil {
+		c.cfg.Notify(rec)
+	}
+	if published.Kind == protocol.KindPublic && !content.encrypted() {
 		c.tellFollowers(ctx, rec)
 	}
 	return ack(req.Room, published), nil

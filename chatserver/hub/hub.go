@@ -38,12 +38,13 @@ var (
 
 // Config is what the hub has to be told. Zero numbers get the stated default.
 type Config struct {
-	Server          string        // this server's id, the same as the store's
-	MaxMessageBytes int           // 4096
-	MessagesPer10s  int           // a connection; 0 is no limit
-	QueueBytes      int           // what may wait for one client; 1 MiB, or 16 of the longest messages
-	Policy          store.Policy  // for a user who is online already
-	DrainWindow     time.Duration // over which clients are sent away; 20 s
+	Server          string            // this server's id, the same as the store's
+	MaxMessageBytes int               // 4096
+	MessagesPer10s  int               // a connection; 0 is no limit
+	QueueBytes      int               // what may wait for one client; 1 MiB, or 16 of the longest messages
+	Policy          store.Policy      // for a user who is online already
+	DrainWindow     time.Duration     // over which clients are sent away; 20 s
+	Notify          func(chat.Record) // see chat.Config
 	Log             *slog.Logger
 	Registerer      prometheus.Registerer
 }
@@ -93,7 +94,7 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
 		followers: map[string]map[*user]struct{}{},
 	}
-	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Log: cfg.Log}, st)
+	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Notify: cfg.Notify, Log: cfg.Log}, st)
 	h.metrics = newMetrics(cfg.Registerer, h)
 	h.tasks.ctx, h.tasks.cancel = context.WithCancel(context.Background())
 	return h

@@ -130,6 +130,7 @@ const (
 	CodeBanned     = "banned"
 	CodePlaintext  = "plaintext_refused" // the room is encrypted and takes ciphertext only
 	CodeNoMessage  = "no_message"        // the message is not, or no longer, in the log
+	CodeNoPush     = "no_push"           // the service sends no push messages
 )
 
 // WebSocket close codes that this server sends beyond RFC 6455's own uses.

@@ -28,6 +28,8 @@ func stateKey(room string) string        { return "room:{" + room + "}:state" } 
 func userRoomsKey(user string) string    { return "rooms:{" + user + "}" }               // set of rooms the user is a member of
 func serverKey(name string) string       { return "server:{" + name + "}" }              // string with a TTL: the heartbeat
 func heldKey(name string) string         { return "server:{" + name + "}:held" }         // set: "session <user> <sid>", "room <room> <user>"
+func pushKey(user string) string         { return "push:{" + user + "}" }                // hash: subscription id -> subscription, JSON
+func noticesKey(shard string) string     { return "notices:{" + shard + "}" }            // sorted set: id -> due, unix ms; hashes :body and :tries
 func limitKey(key string) string         { return "limit:{" + key + "}" }                // counter with a TTL
 
 const (

@@ -83,6 +83,13 @@ var accountCalls = []accountCall{
 		Username string `json:"username"`
 		Disabled bool   `json:"disabled"`
 	}{}},
+	{"GET /api/push/key", true, 200, "Get the key that browsers subscribe to Web Push with", nil, struct {
+		Key string `json:"key"`
+	}{}},
+	{"POST /api/push/subscriptions", false, 201, "Have a browser notified while the caller is away", subscription{}, message{}},
+	{"DELETE /api/push/subscriptions", false, 200, "Have a browser notified no more", struct {
+		Endpoint string `json:"endpoint"`
+	}{}, message{}},
 	{"GET /health", true, 200, "Tell that this server answers", nil, struct {
 		Status    string `json:"status"`
 		TimeStamp string `json:"timeStamp"`

@@ -18,6 +18,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
+	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
@@ -31,12 +32,13 @@ const (
 	maxBody       = 8 << 10          // bytes, messages apart; a public key is the largest thing
 )
 
-// Config is what a Server needs; all of it is required but Origins.
+// Config is what a Server needs; all of it is required but Push and Origins.
 type Config struct {
 	Accounts  *account.Accounts
 	Hub       *hub.Hub
 	Addresses *address.Limits
-	Origins   []string // of web pages on other hosts that may use this server, like https://app.example.com
+	Push      *notify.Notifier // nil: no notifications
+	Origins   []string         // of web pages on other hosts that may use this server, like https://app.example.com
 	// DefaultRoom is where WebSocket clients are put that do not ask for protocol.Subprotocol.
 	DefaultRoom     string
 	MaxMessageBytes int           // of a message's text
@@ -91,6 +93,7 @@ func (s *Server) routes() *routes {
 	s.handleAccounts(mux)
 	s.handleChat(mux)
 	mux.Handle("GET /api/openapi.json", s.limited(address.API, s.document))
+	s.handlePush(mux)
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /ws", s.upgrade)
 	mux.HandleFunc("GET /{$}", s.root)

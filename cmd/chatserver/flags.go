@@ -9,6 +9,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/chatcluster/chatcluster/chatserver"
+	"github.com/chatcluster/chatcluster/chatserver/notify"
 )
 
 const description = `A chat server: WebSocket and HTTPS for programs, a TLS line protocol for terminals. It keeps nothing itself: all of it is in Redis, so that any number of servers act as one.
@@ -78,6 +79,14 @@ type flags struct {
 	TrustedProxies           []string `help:"Addresses and CIDRs of proxies whose X-Forwarded-For is believed." placeholder:"CIDR" group:"Limits"`
 	AllowedOrigins           []string `help:"Web pages of other hosts that may use this server, like https://app.example.com." placeholder:"ORIGIN" group:"Limits"`
 
+	VAPIDKeyFile      string `name:"vapid-key-file" help:"Private key (P-256, PEM) by which push services know this service: with it, browsers that subscribe are notified while their users are away. All servers need the same." placeholder:"FILE" group:"Notifications"`
+	VAPIDContact      string `name:"vapid-contact" help:"How push services reach you: a mailto: or https: URL." placeholder:"URL" group:"Notifications"`
+	PushAllowPrivate  bool   `help:"Let browsers subscribe with push services at private addresses. For tests: users could have the server call what is behind its firewall." group:"Notifications"`
+	WebhookURL        string `name:"webhook-url" help:"Where notifications for users who are away are posted: https, or http on this machine." placeholder:"URL" group:"Notifications"`
+	WebhookSecretFile string `help:"Secret that webhook calls are signed with: whsec_ and base64, or at least 24 bytes as they are." placeholder:"FILE" group:"Notifications"`
+	NotifyText        bool   `help:"Put the text of messages into notifications, where push services keep them encrypted and the webhook reads them." group:"Notifications"`
+	NotifyTries       int    `help:"How often a notification is tried before it is given up: 12 take about 40 minutes." default:"12" group:"Notifications"`
+
 	DrainWindow time.Duration `help:"After SIGTERM, how long clients are spread over while they are sent to other servers." default:"20s" group:"Running"`
 	LogLevel    slog.Level    `help:"Least severe messages to log: debug, info, warn or error. It can be changed while the server runs: see docs/operations.md." default:"info" group:"Running"`
 	LogFormat   string        `help:"How to write the log (${enum}); auto is text with --dev, else json." enum:"auto,json,text" default:"auto" group:"Running"`
@@ -112,6 +121,11 @@ func (f flags) config(log *slog.Logger, level *slog.LevelVar) (chatserver.Config
 		RequestsPerHour: f.RequestsPerHour, AuthPerMinute: f.AuthRequestsPerMinute, APIPerMinute: f.APIRequestsPerMinute,
 		ConnectionsPerAddress: f.MaxConnectionsPerAddress,
 		TrustedProxies:        f.TrustedProxies, AllowedOrigins: f.AllowedOrigins,
+		Notify: notify.Config{
+			VAPIDKeyFile: f.VAPIDKeyFile, VAPIDContact: f.VAPIDContact, AllowPrivate: f.PushAllowPrivate,
+			WebhookURL: f.WebhookURL, WebhookSecretFile: f.WebhookSecretFile,
+			Text: f.NotifyText, Tries: f.NotifyTries,
+		},
 		DrainWindow: f.DrainWindow,
 		Dev:         f.Dev, Log: log, LogLevel: level,
 	}, nil
