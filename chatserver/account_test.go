@@ -283,7 +283,7 @@ func TestEveryWayToEndSessionsReachesConnectionsOnOtherServers(t *testing.T) {
 				conn.expectClose(4401, "logged out")
 				return 200
 			}, false},
-			"another password, terminal": {func(user string, _ tokens) int {
+			"logout everywhere, terminal": {func(user string, _ tokens) int {
 				l := terminal(t, two)
 				say(t, l, "LOGIN "+user+" correct horse")
 				expect(t, l, "logged in")
@@ -299,15 +299,15 @@ func TestEveryWayToEndSessionsReachesConnectionsOnOtherServers(t *testing.T) {
 			user := newUser(t, w.store, "vera")
 			here, there, far := logIn(t, w.one, user), logIn(t, w.one, user), logIn(t, w.one, user)
 			conns := []*socket{attach(t, two, there.Token), attach(t, two, far.Token)}
-			began := time.Now()
 			if status := c.end(user, here); status != 200 {
 				t.Errorf("%s: %d", name, status)
 				continue
 			}
+			answered := time.Now()
 			for _, conn := range conns {
 				conn.expectClose(4401, "logged out")
 			}
-			t.Logf("%s: reached the other server within %s of the call's beginning", name, time.Since(began).Round(time.Millisecond))
+			t.Logf("%s: the other server's connections were closed %s after the answer", name, time.Since(answered).Round(time.Millisecond))
 			for _, token := range []string{there.RefreshToken, far.RefreshToken} {
 				if _, code := refresh(t, two, token); code != "not_logged_in" {
 					t.Errorf("%s: a refresh of an ended session: %q", name, code)
