@@ -40,9 +40,9 @@ func (c *Chat) unfollow(ctx context.Context, user string, req protocol.Request) 
 	return protocol.Event{Type: protocol.TypeUnsubscribed, Username: req.To}, nil
 }
 
-// tellFollowers sends a copy of a message to those who follow its sender.
-func (c *Chat) tellFollowers(ctx context.Context, rec Record) {
-	followed, err := c.store.HasFollowers(ctx, rec.User)
+// tellFollowers sends a copy of a message to those who follow its sender, if there are any.
+func (c *Chat) tellFollowers(ctx context.Context, rec Record, hasAny func() (bool, error)) {
+	followed, err := hasAny()
 	if err != nil {
 		c.log.Warn("looking up followers failed", "user", rec.User, "error", err)
 		return

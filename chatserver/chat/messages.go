@@ -50,6 +50,7 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 		return protocol.Event{}, err
 	}
 	rec := Record{User: user, Time: time.Now().UnixMilli(), Content: content, ID: req.ID, ReplyTo: req.ReplyTo, Mentions: mentions(req)}
+	followed := c.store.HasFollowers(ctx, user) // the answer comes with that of the publish
 	published, err := c.publish(ctx, func(m store.Message) (store.Published, error) { return c.store.Publish(ctx, m) }, req, rec)
 	if err != nil {
 		return protocol.Event{}, err
@@ -62,7 +63,7 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 		c.cfg.Notify(rec)
 	}
 	if published.Kind == protocol.KindPublic && !content.encrypted() {
-		c.tellFollowers(ctx, rec)
+		c.tellFollowers(ctx, rec, followed)
 	}
 	return ack(req.Room, published), nil
 }

@@ -88,6 +88,7 @@ func TestAConnectionThatTakesLittleAtATimeGetsEverythingInOrder(t *testing.T) {
 		bob.Handle(t.Context(), protocol.Request{Type: protocol.TypePing, ID: fmt.Sprint(n)})
 	}
 	bob.expectOffsets(t, "Lobby", 1, 300)
+	bob.expect(t, "the last pong", func(e protocol.Event) bool { return e.Type == protocol.TypePong && e.ID == "299" })
 	if n := bob.count(kind(protocol.TypePong)); n != 300 {
 		t.Errorf("%d answers to 300 pings", n)
 	}

@@ -130,19 +130,19 @@ func TestUsersAreListedByPages(t *testing.T) {
 func TestFollowing(t *testing.T) {
 	onEach(t, func(t *testing.T, b *backend) {
 		s, alice, bob := b.open(t), unique("alice"), unique("bob")
-		if got[bool](t)(s.HasFollowers(t.Context(), alice)) {
+		if got[bool](t)(s.HasFollowers(t.Context(), alice)()) {
 			t.Error("followed before anything")
 		}
 		if !got[bool](t)(s.Follow(t.Context(), alice, bob)) || got[bool](t)(s.Follow(t.Context(), alice, bob)) {
 			t.Error("following is not new once and only once")
 		}
-		if f := got[[]string](t)(s.Following(t.Context(), bob)); !slices.Equal(f, []string{alice}) || !got[bool](t)(s.HasFollowers(t.Context(), alice)) {
+		if f := got[[]string](t)(s.Following(t.Context(), bob)); !slices.Equal(f, []string{alice}) || !got[bool](t)(s.HasFollowers(t.Context(), alice)()) {
 			t.Errorf("bob follows %v", f)
 		}
 		if !got[bool](t)(s.Unfollow(t.Context(), alice, bob)) || got[bool](t)(s.Unfollow(t.Context(), alice, bob)) {
 			t.Error("unfollowing does not end it once and only once")
 		}
-		if f := got[[]string](t)(s.Following(t.Context(), bob)); len(f) != 0 || got[bool](t)(s.HasFollowers(t.Context(), alice)) {
+		if f := got[[]string](t)(s.Following(t.Context(), bob)); len(f) != 0 || got[bool](t)(s.HasFollowers(t.Context(), alice)()) {
 			t.Errorf("bob still follows %v", f)
 		}
 	})

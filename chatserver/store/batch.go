@@ -66,14 +66,23 @@ func (b *batcher) do(ctx context.Context, c call) (string, error) {
 	if b.calls.Add(1) == 1 {
 		return b.alone(ctx, c)
 	}
+	return b.ask(ctx, c).answer(ctx, b)
+}
+
+// ask has one call run beside what the caller does next. Whoever wants the answer waits for it.
+func (b *batcher) ask(ctx context.Context, c call) *request {
 	r := &request{call: c, reply: make(chan result, 1)}
 	select {
 	case b.queue <- r:
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		r.reply <- result{err: context.Cause(ctx)}
 	case <-b.done:
-		return "", ErrClosed
+		r.reply <- result{err: ErrClosed}
 	}
+	return r
+}
+
+func (r *request) answer(ctx context.Context, b *batcher) (string, error) {
 	select {
 	case res := <-r.reply:
 		return res.value, res.err

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Follow makes follower follow user; added is false if that was so before. The two sets are
@@ -29,13 +32,34 @@ func (s *Store) Unfollow(ctx context.Context, user, follower string) (removed bo
 	return removed, nil
 }
 
-// HasFollowers tells whether a message of user must go to the user's follow channel.
-func (s *Store) HasFollowers(ctx context.Context, user string) (bool, error) {
-	n, err := s.client.Exists(ctx, subscribersKey(user)).Result()
-	if err != nil {
-		return false, fmt.Errorf("look for followers of %s: %w", user, err)
+// HasFollowers asks whether a message of user must go to the user's follow channel; call the
+// result for the answer. Asked before a publish, it costs that no round trip: questions
+// travel in pipelines of their own.
+func (s *Store) HasFollowers(ctx context.Context, user string) (answer func() (bool, error)) {
+	r := s.lookups.ask(ctx, call{keys: []string{subscribersKey(user)}})
+	return func() (bool, error) {
+		found, err := r.answer(ctx, s.lookups)
+		if err != nil {
+			return false, fmt.Errorf("look for followers of %s: %w", user, err)
+		}
+		return found == "1", nil
 	}
-	return n > 0, nil
+}
+
+// lookUpKeys answers which keys there are, in one pipeline.
+func (s *Store) lookUpKeys(ctx context.Context, batch []*request) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	pipe := s.client.Pipeline()
+	cmds := make([]*redis.IntCmd, len(batch))
+	for i, r := range batch {
+		cmds[i] = pipe.Exists(ctx, r.call.keys[0])
+	}
+	_, _ = pipe.Exec(ctx) // each command carries its error
+	for i, cmd := range cmds {
+		n, err := cmd.Result()
+		batch[i].reply <- result{strconv.FormatInt(n, 10), err}
+	}
 }
 
 // Following lists whom follower follows, sorted.

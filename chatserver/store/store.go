@@ -82,6 +82,7 @@ type Store struct {
 	holding [64]sync.Mutex
 
 	publishes *batcher
+	lookups   *batcher // asked only: none of them is alone
 }
 
 // Check says what is wrong with the options that no waiting for Redis would mend.
@@ -126,6 +127,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	s.publishes = newBatcher(s.runOne, s.flush)
+	s.lookups = newBatcher(nil, s.lookUpKeys)
 	return s, nil
 }
 
@@ -161,6 +163,7 @@ func (s *Store) Ping(ctx context.Context) error {
 // out; a drained server says Goodbye first.
 func (s *Store) Close() error {
 	s.publishes.close()
+	s.lookups.close()
 	return s.client.Close()
 }
 
