@@ -83,7 +83,8 @@ lint: ## golangci-lint and go vet on every module
 	cd hack && $(GO) vet ./...
 
 .PHONY: bench
-bench: packages ## Benchmarks of the hot paths, with allocations
+bench: packages ## What the server has to reach, as ratios of one run (BENCHFLAGS=-v, -only fanout), then the hot paths
+	$(GO) run ./test/bench $(BENCHFLAGS)
 	$(GO) test -run '^$$' -bench . -benchmem ./chatserver/...
 
 .PHONY: fuzz
