@@ -24,13 +24,13 @@ func newTable(w io.Writer) *table {
 }
 
 func (t *table) section(format string, args ...any) {
-	fmt.Fprintf(t.out, "\n%s\n", fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(t.out, "\n%s\n", fmt.Sprintf(format, args...))
 	t.log("== "+format, args...)
 }
 
 func (t *table) figure(name, format string, args ...any) {
 	value := fmt.Sprintf(format, args...)
-	fmt.Fprintf(t.out, "  %s\t%s\n", name, value)
+	_, _ = fmt.Fprintf(t.out, "  %s\t%s\n", name, value)
 	t.log("   %s: %s", name, value)
 }
 
@@ -41,7 +41,7 @@ func (t *table) bar(ok bool, name, want, format string, args ...any) {
 		verdict = "MISSED"
 		t.missed = append(t.missed, name)
 	}
-	fmt.Fprintf(t.out, "  %s\t%s\t(%s: %s)\n", name, fmt.Sprintf(format, args...), want, verdict)
+	_, _ = fmt.Fprintf(t.out, "  %s\t%s\t(%s: %s)\n", name, fmt.Sprintf(format, args...), want, verdict)
 	t.log("   %s: %s (%s: %s)", name, fmt.Sprintf(format, args...), want, verdict)
 }
 
