@@ -86,7 +86,7 @@ func (m *Member) Gone() {
 // messages that others see if the member is named like its user.
 func (m *Member) Observe(e protocol.Event) {
 	switch e.Type {
-	case protocol.TypeMessage:
+	case protocol.TypeMessage, protocol.TypeEdited, protocol.TypeDeleted, protocol.TypeReaction:
 		if !e.Followed && e.Offset > 0 { // those of followed users come from rooms the member is not in
 			m.Saw(e.Room, e.Epoch, e.Offset, e.Username, e.ID)
 		}
