@@ -17,7 +17,7 @@ func enoughDescriptors(connections int) error {
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return nil //nolint:nilerr // then connecting will tell
 	}
-	if need := uint64(connections + spareDescriptors); uint64(limit.Cur) < need {
+	if need := uint64(connections + spareDescriptors); limit.Cur < need {
 		return fmt.Errorf("%d connections need %d open files and this program may have %d: run it after ulimit -n %d", connections, need, limit.Cur, need)
 	}
 	return nil

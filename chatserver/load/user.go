@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strconv"
 	"sync"
@@ -475,18 +474,4 @@ func (u *user) leave(polite bool, pause time.Duration) bool {
 		conn.Abort()
 	}
 	return true
-}
-
-// networkReason shortens an error of the network to what happened, without
-// addresses, so that equal ones can be counted.
-func networkReason(err error) string {
-	var op *net.OpError
-	var refused *light.Refused
-	switch {
-	case errors.As(err, &refused):
-		return refused.Error()
-	case errors.As(err, &op):
-		return op.Op + ": " + op.Err.Error()
-	}
-	return err.Error()
 }

@@ -176,7 +176,7 @@ func (c *idleCommand) AfterApply() error { return nil }
 // that of the shared groups.
 func (c *idleCommand) config() (load.Config, *run, error) {
 	l := load.Config{Scenario: "idle", Connections: c.Connections, RoomSize: c.RoomSize, Size: 1}
-	return c.target.with(l, &c.run)
+	return c.with(l, &c.run)
 }
 
 func (c *fanoutCommand) config() (load.Config, *run, error) {
@@ -216,7 +216,7 @@ func (c *sweepCommand) config() (load.Config, *run, error) {
 	for i := range c.Steps {
 		l.Rates = append(l.Rates, c.From+(c.To-c.From)*float64(i)/float64(max(c.Steps-1, 1)))
 	}
-	return c.target.with(l, &c.run)
+	return c.with(l, &c.run)
 }
 
 func (s *speech) with(c load.Config) load.Config {

@@ -47,7 +47,7 @@ func (r *Report) Text(out io.Writer) error {
 func (r *Report) figures(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	for _, f := range r.Figures() {
-		fmt.Fprintf(w, "  %s\t%s\n", f.Name, f.Value)
+		_, _ = fmt.Fprintf(w, "  %s\t%s\n", f.Name, f.Value)
 	}
 	_ = w.Flush() // to memory
 }
@@ -110,9 +110,9 @@ func (s Self) String() string {
 
 func latencies(b *strings.Builder, s *Step) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\tmin\tmean\tp50\tp90\tp95\tp99\tp99.9\tmax\tcount\t")
+	_, _ = fmt.Fprintln(w, "\tmin\tmean\tp50\tp90\tp95\tp99\tp99.9\tmax\tcount\t")
 	for _, d := range s.Distributions() {
-		fmt.Fprintf(w, "  %s\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%s\t\n",
+		_, _ = fmt.Fprintf(w, "  %s\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%v\t%s\t\n",
 			d.Name, d.Min, d.Mean, d.P50, d.P90, d.P95, d.P99, d.P999, d.Max, thousands(float64(d.Count)))
 	}
 	_ = w.Flush()
@@ -124,14 +124,14 @@ func latencies(b *strings.Builder, s *Step) {
 // steps writes a sweep's.
 func (r *Report) steps(b *strings.Builder) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\toffered/s\tacknowledged/s\tdelivered/s\tresponse p50\tp99\tdelivery p50\tp99\tservers' cores\tour cores\t")
+	_, _ = fmt.Fprintln(w, "\toffered/s\tacknowledged/s\tdelivered/s\tresponse p50\tp99\tdelivery p50\tp99\tservers' cores\tour cores\t")
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		mark := ""
 		if len(s.Warnings) > 0 {
 			mark = "!"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t\n", mark,
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%.2f\t\n", mark,
 			thousands(s.Offered), thousands(s.AckRate()), thousands(s.DeliveryRate()),
 			quantile(s.Response, .5), quantile(s.Response, .99), quantile(s.Delivery, .5), quantile(s.Delivery, .99),
 			serverCores(s.Server), s.Self.Cores)
