@@ -159,10 +159,13 @@ var faults = []fault{
 		thaw()
 	}},
 	{name: "ReplicaKilled", on: withReplica, say: replicated, do: func(s *stage) {
-		_, replica := s.master()
+		master, replica := s.master()
 		replica.Stop()
 		s.last(time.Second, 20*time.Second)
 		s.restart(replica)
+		if !s.redis.IsCluster {
+			s.must(replica.Follow(s.t.Context(), master)) // the nodes of a cluster remember whom they follow
+		}
 	}},
 }
 

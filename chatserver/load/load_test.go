@@ -209,17 +209,27 @@ func TestAStallIsSeenByEveryMessageThatWasDueInIt(t *testing.T) {
 		both.Wait()
 	})
 	c := small("fanout", s)
-	c.Duration = 2 * time.Second
-	time.AfterFunc(time.Second, func() { close(stalled) })
+	c.Duration = 3 * time.Second
+	c.Progress = onceLoaded(sync.OnceFunc(func() { close(stalled) }))
 	r := run(t, c)
 	wantClean(t, r)
-	// Half of the messages were due in the stall, a quarter in its first half.
+	// A third of the messages were due in the stall, a quarter in its first three quarters.
 	if late := time.Duration(r.Total.Delivery.P90); late < stall/4 {
 		t.Errorf("the slowest tenth took %v or more, though the server stood still for %v of %v", late, stall, c.Duration)
 	}
-	if r.Total.Due != 200 {
-		t.Errorf("%d messages were due in 2 s at 100/s: the stall slowed the load down", r.Total.Due)
+	if r.Total.Due != 300 {
+		t.Errorf("%d messages were due in 3 s at 100/s: the stall slowed the load down", r.Total.Due)
 	}
+}
+
+// onceLoaded calls a function with the first line of progress about the load itself.
+type onceLoaded func()
+
+func (f onceLoaded) Write(line []byte) (int, error) {
+	if bytes.Contains(line, []byte("  load ")) {
+		f()
+	}
+	return len(line), nil
 }
 
 func TestASweepEndsWhereNoMoreIsServed(t *testing.T) {
