@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -132,6 +133,11 @@ func TestASwitchoverAndBackIsNoticed(t *testing.T) {
 	s := (&backend{urls: r.URLs}).open(t)
 	kept := sayMany(t, s, "room", 1, 5)
 	a, b := r.Nodes[0], r.Nodes[1]
+	replica := b.Client()
+	defer func() { _ = replica.Close() }()
+	await(t, "the replica to have what is to be kept", func(ctx context.Context) bool {
+		return replica.HGet(ctx, metaKey("room"), "offset").Val() == "5"
+	})
 	must(t, b.Promote(t.Context()))
 	lost := sayMany(t, s, "room", 6, 10) // on a, which b does not follow any more
 	must(t, a.Follow(t.Context(), b))

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ type backend struct {
 }
 
 var backends []*backend
+
+// turn is held by the one test that uses the embedded Redis.
+var turn sync.Mutex
 
 func TestMain(m *testing.M) {
 	code, err := withBackends(m.Run)
@@ -67,6 +71,11 @@ func onEach(t *testing.T, f func(t *testing.T, b *backend)) {
 	for _, b := range backends {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
+			if b.embedded {
+				// It compiles a script at each call: tests in a crowd would time out.
+				turn.Lock()
+				t.Cleanup(turn.Unlock)
+			}
 			f(t, b)
 		})
 	}
