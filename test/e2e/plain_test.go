@@ -62,12 +62,15 @@ func (c *chat) post(ctx context.Context, h *http.Client, path string, body, answ
 	return resp.StatusCode, json.NewDecoder(resp.Body).Decode(answer)
 }
 
+// plainAnswer is what such a client looks at; it ignores what else there is.
+type plainAnswer struct{ Message, Username, Token string }
+
 // posts fails the test if the answer has another status.
-func (p *plainClient) posts(path string, body map[string]string, status int) (answer map[string]string) {
+func (p *plainClient) posts(path string, body map[string]string, status int) (answer plainAnswer) {
 	p.t.Helper()
 	got, err := p.chat.post(p.t.Context(), p.http, path, body, &answer)
 	if err != nil || got != status {
-		p.t.Fatalf("%s: POST %s answers %d %v (%v); want %d", p.user, path, got, answer, err, status)
+		p.t.Fatalf("%s: POST %s answers %d %+v (%v); want %d", p.user, path, got, answer, err, status)
 	}
 	return answer
 }
@@ -98,7 +101,7 @@ const plainPassword = "correct horse"
 func (p *plainClient) registers() {
 	p.t.Helper()
 	answer := p.posts("/register", map[string]string{"username": p.user, "password": plainPassword}, http.StatusCreated)
-	if answer["message"] != "User created successfully" || answer["username"] != p.user {
+	if answer.Message != "User created successfully" || answer.Username != p.user {
 		p.t.Fatalf("POST /register answers %v", answer)
 	}
 }
@@ -106,10 +109,10 @@ func (p *plainClient) registers() {
 func (p *plainClient) logsIn() {
 	p.t.Helper()
 	answer := p.posts("/login", map[string]string{"username": p.user, "password": plainPassword}, http.StatusOK)
-	if answer["username"] != p.user || answer["token"] == "" {
+	if answer.Username != p.user || answer.Token == "" {
 		p.t.Fatalf("POST /login answers %v", answer)
 	}
-	p.token = answer["token"]
+	p.token = answer.Token
 }
 
 // connects opens the WebSocket; it gives the status of a refusal, else 0.
