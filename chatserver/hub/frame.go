@@ -18,6 +18,8 @@ const (
 	// Plain is JSON for clients that know messages, lists, announcements and
 	// errors only: other events are left out unless they asked for them.
 	Plain
+
+	encodings = iota // how many there are
 )
 
 // onlyFull are the events that nobody gets who did not ask for the full protocol.
@@ -33,10 +35,10 @@ type Frame struct {
 	event    protocol.Event
 	parts    []*Frame // instead of an event: frames that follow one another
 	jsonOnly bool     // terminals do not get it
-	jsonOnce sync.Once
-	json     []byte
-	lineOnce sync.Once
-	line     []byte
+	forms    [encodings]struct {
+		once  sync.Once
+		bytes []byte
+	}
 }
 
 func newFrame(e protocol.Event) *Frame { return &Frame{event: e} }
@@ -56,15 +58,9 @@ func (f *Frame) events() int { return max(len(f.parts), 1) }
 // bytes are the frame's bytes in an encoding; empty when that encoding has
 // nothing to say about the event.
 func (f *Frame) bytes(enc Encoding) []byte {
-	if enc == Plain && (onlyFull[f.event.Type] || f.event.Deleted) {
-		return nil
-	}
-	if enc == Line {
-		f.lineOnce.Do(func() { f.line = f.encode(enc) })
-		return f.line
-	}
-	f.jsonOnce.Do(func() { f.json = f.encode(enc) })
-	return f.json
+	form := &f.forms[enc]
+	form.once.Do(func() { form.bytes = f.encode(enc) })
+	return form.bytes
 }
 
 func (f *Frame) encode(enc Encoding) []byte {
@@ -75,10 +71,12 @@ func (f *Frame) encode(enc Encoding) []byte {
 			all = append(all, part.bytes(enc)...)
 		}
 		return all
-	case enc == Line && f.jsonOnly:
+	case enc == Line && f.jsonOnly, enc == Plain && (onlyFull[f.event.Type] || f.event.Deleted):
 		return nil
 	case enc == Line:
 		return f.event.AppendLine(nil)
+	case enc == Plain:
+		return f.bytes(JSON)
 	}
 	return webSocketText(f.event.AppendJSON(make([]byte, maxHeader, 256)))
 }
