@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,13 +49,21 @@ func TestAutoscalerFollowsTheConversation(t *testing.T) {
 		return c.serversAre(ctx, func(ready int32) bool { return ready > 2 })
 	})
 	t.Logf("under load the third chat pod takes clients after %v", up.Round(time.Second))
-	talk.add(t, 20) // so that each pod has clients, whichever leaves first
-	pause(t, 10*time.Second)
-	before, err := c.spread(t.Context(), "websocket")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("the pods have the clients %v", before)
+	// Each pod is to have clients, whichever leaves first: people come until it is so.
+	eventually(t, 2*time.Minute, "people to come to every chat pod", func(ctx context.Context) error {
+		spread, err := c.spread(ctx, "websocket")
+		if err != nil {
+			return err
+		}
+		t.Logf("the pods have the clients %v", spread)
+		if len(spread) > 2 && fewest(spread) > 0 {
+			return nil
+		}
+		if len(talk.members) < 120 {
+			talk.add(t, 10)
+		}
+		return fmt.Errorf("they have the clients %v", spread)
+	})
 
 	talk.speed(8)
 	down := eventually(t, 5*time.Minute, "the end of the load to bring the number back to 2", func(ctx context.Context) error {
@@ -103,6 +113,11 @@ func (c *chat) serversAre(ctx context.Context, enough func(ready int32) bool) er
 		return fmt.Errorf("there are %d chat pods; %d are to stay and %d of them ready", len(pods), cc.Status.Replicas, ready)
 	}
 	return nil
+}
+
+// fewest is how many clients the pod with the fewest has.
+func fewest(spread map[string]int) int {
+	return slices.Min(slices.Collect(maps.Values(spread)))
 }
 
 func sum(spread map[string]int) int {
