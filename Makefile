@@ -9,10 +9,12 @@ GO        ?= go
 BIN       := $(CURDIR)/bin
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 TOOL      := $(GO) tool -modfile=$(CURDIR)/hack/tools/go.mod
+HELM      := $(GO) tool -modfile=$(CURDIR)/hack/kubernetes/go.mod helm
 LOCAL     := $(GO) run -C hack ./localcluster
 
-# One set of flags for everything that is compiled, so that all of it shares the build cache.
-export GOFLAGS := $(strip $(GOFLAGS) -trimpath)
+# One set of flags for everything that is compiled, here and by hack/internal/build, so that
+# all of it shares the build cache.
+export GOFLAGS := $(strip $(GOFLAGS) -trimpath -gcflags=all=-dwarf=false)
 export CGO_ENABLED := 0
 
 # install, deploy and undeploy talk to the cluster that KUBECONFIG names; up, e2e and
@@ -43,8 +45,8 @@ run: ## A chat server on this machine with nothing installed: embedded Redis, de
 test: packages assets ## All tests that need no cluster, with the race detector
 	CGO_ENABLED=1 KUBEBUILDER_ASSETS="$$($(LOCAL) assets)" $(GO) test -race -timeout 20m ./api/... ./charts/... ./chatserver/... ./cmd/... ./controllers/...
 	cd hack && CGO_ENABLED=1 $(GO) test -race ./...
-	$(TOOL) helm lint --quiet charts/chatcluster-operator
-	$(TOOL) helm template chatcluster-operator charts/chatcluster-operator >/dev/null
+	$(HELM) lint --quiet charts/chatcluster-operator
+	$(HELM) template chatcluster-operator charts/chatcluster-operator >/dev/null
 
 .PHONY: e2e
 e2e: ## The end-to-end tests on the local cluster, which it starts if need be

@@ -42,7 +42,7 @@ finish() {
 trap finish EXIT
 
 localcluster() { go run -C hack ./localcluster "$@"; }
-helm() { go tool -modfile=hack/tools/go.mod helm "$@"; }
+helm() { go tool -modfile=hack/kubernetes/go.mod helm "$@"; }
 
 # build compiles what the images are made of, and the tool that installs.
 build() {
@@ -139,6 +139,9 @@ operator | sample) ;;
 *) echo "usage: hack/up.sh [operator|sample]" >&2 && exit 2 ;;
 esac
 
+# Ours come after the cluster's programs: both are made of much the same packages,
+# which two builds at once would each compile.
+step "programs of the cluster" localcluster build
 build >"$logs/build" 2>&1 &
 building=$!
 step "cluster" localcluster up

@@ -14,11 +14,18 @@ import (
 )
 
 type clusterCommands struct {
+	Build      buildCommand      `cmd:"" help:"Build what is not built, if the machine is fit to run it, and start nothing."`
 	Up         upCommand         `cmd:"" help:"Build what is not built, start what does not run, and wait until it is ready."`
 	Down       downCommand       `cmd:"" help:"Stop the cluster and remove everything of it but the built binaries."`
 	Status     statusCommand     `cmd:"" help:"Show where things are and how each part does."`
 	Load       loadCommand       `cmd:"" help:"Put images of static Linux programs into the cluster."`
 	Kubeconfig kubeconfigCommand `cmd:"" help:"Print the path of the kubeconfig."`
+}
+
+type buildCommand struct{}
+
+func (buildCommand) Run(ctx context.Context, cache build.Cache) error {
+	return exclusively(ctx, cache, func() error { return perform(ctx, cluster.New(cache).BuildSteps()) })
 }
 
 type upCommand struct{}

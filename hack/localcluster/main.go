@@ -23,7 +23,6 @@ import (
 type cli struct {
 	clusterCommands
 	Assets assetsCommand `cmd:"" help:"Build etcd, kube-apiserver and kubectl only, and print the directory they are in (for KUBEBUILDER_ASSETS)."`
-	Build  buildCommand  `cmd:"" help:"Build all binaries and start nothing."`
 }
 
 func main() {
@@ -74,7 +73,8 @@ func sources() (string, error) {
 type assetsCommand struct{}
 
 func (assetsCommand) Run(ctx context.Context, cache build.Cache) error {
-	if err := buildTools(ctx, cache, build.Envtest); err != nil {
+	err := exclusively(ctx, cache, func() error { return perform(ctx, cache.Steps(build.Envtest)) })
+	if err != nil {
 		return err
 	}
 	dir, err := cache.Assets()
@@ -83,16 +83,6 @@ func (assetsCommand) Run(ctx context.Context, cache build.Cache) error {
 	}
 	_, err = fmt.Println(dir)
 	return err
-}
-
-type buildCommand struct{}
-
-func (buildCommand) Run(ctx context.Context, cache build.Cache) error {
-	return buildTools(ctx, cache, build.All)
-}
-
-func buildTools(ctx context.Context, cache build.Cache, tools []build.Tool) error {
-	return exclusively(ctx, cache, func() error { return perform(ctx, cache.Steps(tools)) })
 }
 
 // exclusively does what two runs must not do at once: build, start, stop.

@@ -76,7 +76,7 @@ func (c Cache) Build(ctx context.Context, t Tool, compiling func()) (cached bool
 }
 
 func (c Cache) compile(ctx context.Context, t Tool, dir string) error {
-	args := []string{"build", "-trimpath", "-buildvcs=false"}
+	args := []string{"build", "-buildvcs=false"}
 	ldflags := "-s -w"
 	if t.VersionVar != "" {
 		v, err := c.version(t)
@@ -129,7 +129,7 @@ func (c Cache) run(ctx context.Context, t Tool, args ...string) (string, error) 
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(c.Hack, t.Module)
 	// A workspace or flags of the caller's would build something else.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+goflags)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr strings.Builder
@@ -143,6 +143,10 @@ func (c Cache) run(ctx context.Context, t Tool, args ...string) (string, error) 
 	}
 	return stdout.String(), nil
 }
+
+// goflags are the Makefile's, so that what several of our programs are made of
+// is compiled once. Without debugging information it takes an eighth less.
+const goflags = "-trimpath -gcflags=all=-dwarf=false"
 
 const tempPrefix = ".building-"
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/chatcluster/chatcluster/hack/internal/progress"
@@ -25,10 +26,14 @@ func UserCache(hack string) (Cache, error) {
 	return Cache{Dir: filepath.Join(dir, "chatcluster", "bin"), Hack: hack}, nil
 }
 
-// Steps build the tools, a step each.
+// Steps build the tools that are not in the cache, a step each; one step more
+// says how many are.
 func (c Cache) Steps(tools []Tool) []progress.Step {
-	var steps []progress.Step
-	for _, t := range tools {
+	missing := slices.DeleteFunc(slices.Clone(tools), c.has)
+	steps := []progress.Step{{Name: "programs", Do: func(context.Context, func(string)) (string, error) {
+		return fmt.Sprintf("%d of %d cached", len(tools)-len(missing), len(tools)), nil
+	}}}
+	for _, t := range missing {
 		steps = append(steps, progress.Step{Name: t.Name, Do: func(ctx context.Context, say func(string)) (string, error) {
 			cached, err := c.Build(ctx, t, func() { say("compiling") })
 			if cached {
@@ -38,6 +43,11 @@ func (c Cache) Steps(tools []Tool) []progress.Step {
 		}})
 	}
 	return steps
+}
+
+func (c Cache) has(t Tool) bool {
+	path, err := c.Path(t)
+	return err == nil && exists(path)
 }
 
 // Assets puts the tools of Envtest, once built, side by side, as tests with a

@@ -21,7 +21,7 @@ func (c Cache) key(t Tool) (string, error) {
 		return "", err
 	}
 	digest := sha256.New()
-	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, t)
+	fmt.Fprintln(digest, runtime.Version(), runtime.GOOS, runtime.GOARCH, goflags, t)
 	if err := writeRequirements(digest, mod); err != nil {
 		return "", err
 	}

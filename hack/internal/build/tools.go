@@ -33,10 +33,10 @@ var (
 		Version: "github.com/cert-manager/cert-manager", Sources: []string{"cert-manager"}, Manifests: "deploy/crds"}
 	Pause = Tool{Name: "pause", Module: "kubernetes", Packages: []string{"./pause"}, Sources: []string{"pause"}}
 
-	Containerd = Tool{Name: "containerd", Module: "containerd", Version: containerd,
+	Containerd = Tool{Name: "containerd", Module: "kubernetes", Version: containerd,
 		Packages: []string{containerd + "/cmd/containerd", containerd + "/cmd/containerd-shim-runc-v2", containerd + "/cmd/ctr"},
 		Tags:     "no_btrfs,no_devmapper,no_zfs", VersionVar: containerd + "/version.Version"}
-	CNI = Tool{Name: "cni", Module: "containerd", Version: cni,
+	CNI = Tool{Name: "cni", Module: "kubernetes", Version: cni,
 		Packages: []string{cni + "/plugins/main/ptp", cni + "/plugins/ipam/host-local", cni + "/plugins/meta/portmap"}}
 
 	Router = Tool{Name: "router", Module: ".", Packages: []string{"./router"}, Sources: []string{"router"},

@@ -17,14 +17,19 @@ import (
 	"github.com/chatcluster/chatcluster/hack/internal/progress"
 )
 
+// BuildSteps build what a cluster is made of, once the machine is known to be
+// fit to run it.
+func (c Cluster) BuildSteps() []progress.Step {
+	machine := progress.Step{Name: "machine", Do: func(ctx context.Context, say func(string)) (string, error) {
+		return "fit", host.Prepare(ctx, say)
+	}}
+	return append([]progress.Step{machine}, c.Cache.Steps(build.All)...)
+}
+
 // UpSteps bring the cluster up. They are safe to repeat, after whatever ended
 // an earlier run.
 func (c Cluster) UpSteps() []progress.Step {
-	steps := []progress.Step{{Name: "machine", Do: func(ctx context.Context, say func(string)) (string, error) {
-		return "fit", host.Prepare(ctx, say)
-	}}}
-	steps = append(steps, c.Cache.Steps(build.All)...)
-	return append(steps,
+	return append(c.BuildSteps(),
 		progress.Step{Name: "network", Do: plain(c.prepare)},
 		progress.Step{Name: "control plane and node", Do: plain(c.start)},
 		progress.Step{Name: "add-ons ready", Do: plain(c.awaitAddons)},
