@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/chatcluster/chatcluster/chatserver/auth"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
@@ -41,4 +42,23 @@ func TestUsersFileIsRead(t *testing.T) {
 			t.Errorf("%q was taken for an account", bad)
 		}
 	}
+}
+
+func FuzzParseSeed(f *testing.F) {
+	for _, line := range []string{"alice:pass:word", "carol:$2a$10$abc:admin", "erin:admin", ":", "a:b:moderator"} {
+		f.Add(line)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		s, err := parseSeed(line)
+		if err != nil {
+			return
+		}
+		again := s.user + ":" + s.secret
+		if s.ranked {
+			again = line // the role is the rest of it
+		}
+		if s.secret == "" || again != line || auth.ValidateUsername(s.user) != nil {
+			t.Fatalf("%q was read as %+v", line, s)
+		}
+	})
 }

@@ -21,16 +21,25 @@ func ParseJSON(frame []byte) (Request, error) {
 	if r.Type == "" {
 		return Request{}, errors.New(`the field "type" is missing`)
 	}
-	if len(r.ID) > MaxID {
-		return Request{}, fmt.Errorf("an id has at most %d bytes", MaxID)
-	}
-	if len(r.Series) > MaxID || (r.Series == "") != (r.Seq == 0) {
-		return Request{}, fmt.Errorf("a series has a name of at most %d bytes, and each message in it a number above 0", MaxID)
+	if err := r.ValidateIDs(); err != nil {
+		return Request{}, err
 	}
 	if r.Type == TypeChat {
 		r.Type = TypeMessage
 	}
 	return r, nil
+}
+
+// ValidateIDs says what is wrong with how a request is told from others. The server
+// remembers these words, so their length is bounded.
+func (r *Request) ValidateIDs() error {
+	if len(r.ID) > MaxID {
+		return fmt.Errorf("an id has at most %d bytes", MaxID)
+	}
+	if len(r.Series) > MaxID || (r.Series == "") != (r.Seq == 0) {
+		return fmt.Errorf("a series has a name of at most %d bytes, and each message in it a number above 0", MaxID)
+	}
+	return nil
 }
 
 // AppendJSON appends the event's JSON to b. Characters that mean something in

@@ -122,8 +122,8 @@ func (op *operation) complete(req *protocol.Request, r *http.Request) error {
 	if key := r.Header.Get(idempotencyKey); key != "" && req.ID == "" {
 		req.ID = key
 	}
-	if len(req.ID) > protocol.MaxID {
-		return fmt.Errorf("an id has at most %d bytes", protocol.MaxID)
+	if err := req.ValidateIDs(); err != nil {
+		return err
 	}
 	if text := r.PathValue("offset"); text != "" {
 		offset, err := strconv.ParseUint(text, 10, 64)
