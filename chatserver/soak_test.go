@@ -86,7 +86,7 @@ func (s *stage) visit(stop <-chan struct{}, user string) {
 			s.t.Errorf("connect: %v", err)
 			return
 		}
-		for _, room := range []string{s.rooms[n%len(s.rooms)], fmt.Sprintf("%s_%d", user, n)} {
+		for _, room := range []string{s.rooms[n%len(s.rooms)], fmt.Sprintf("%s_%d", user, n%50)} { // memberships last, and a user has at most 200
 			if err := c.Join(s.t.Context(), room); err != nil {
 				s.t.Errorf("join: %v", err)
 			}
