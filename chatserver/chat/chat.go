@@ -135,7 +135,7 @@ func done(room string) protocol.Event {
 // lasting harm, so a failure is logged and no more.
 func (c *Chat) Broadcast(ctx context.Context, channel string, r Record) {
 	if err := c.store.Broadcast(ctx, channel, r.Encode()); err != nil {
-		c.log.Warn("a broadcast failed", "channel", channel, "error", err)
+		c.log.WarnContext(ctx, "a broadcast failed", "channel", channel, "error", err)
 	}
 }
 

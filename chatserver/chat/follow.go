@@ -44,7 +44,7 @@ func (c *Chat) unfollow(ctx context.Context, user string, req protocol.Request) 
 func (c *Chat) tellFollowers(ctx context.Context, rec Record, hasAny func() (bool, error)) {
 	followed, err := hasAny()
 	if err != nil {
-		c.log.Warn("looking up followers failed", "user", rec.User, "error", err)
+		c.log.WarnContext(ctx, "looking up followers failed", "user", rec.User, "error", err)
 		return
 	}
 	if followed {

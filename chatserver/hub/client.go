@@ -172,7 +172,7 @@ func (c *Client) markRead(ctx context.Context, r *room) {
 		return
 	}
 	if _, _, err := c.hub.store.MarkRead(ctx, r.name, c.login.User, last); err != nil {
-		c.hub.log.Warn("noting what was read failed; it will be sent again", "user", c.login.User, "error", err)
+		c.hub.log.WarnContext(ctx, "noting what was read failed; it will be sent again", "user", c.login.User, "error", err)
 	}
 }
 

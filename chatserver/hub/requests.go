@@ -39,7 +39,7 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 		c.close(protocol.CloseSlow, "reading too slowly: connect again and resume")
 		return
 	}
-	c.hub.log.Warn("a request failed", "type", req.Type, "room", req.Room, "user", c.login.User, "error", err)
+	c.hub.log.WarnContext(ctx, "a request failed", "type", req.Type, "room", req.Room, "user", c.login.User, "error", err)
 	c.Event(unavailable(req))
 	if req.Type == protocol.TypeMessage || req.Type == protocol.TypeDirect {
 		// Messages that the client sent after this one must not overtake it.
@@ -207,7 +207,7 @@ func (c *Client) leaveForGood(ctx context.Context, name string) {
 		return
 	}
 	if err := c.hub.store.Leave(ctx, name, c.login.User); err != nil {
-		c.hub.log.Warn("ending a membership failed", "user", c.login.User, "room", name, "error", err)
+		c.hub.log.WarnContext(ctx, "ending a membership failed", "user", c.login.User, "room", name, "error", err)
 	}
 }
 
@@ -215,7 +215,7 @@ func (c *Client) leaveForGood(ctx context.Context, name string) {
 // look there; nothing depends on it.
 func (c *Client) storePresent(ctx context.Context) {
 	if err := c.hub.store.SetRoom(ctx, c.login.User, c.present); err != nil {
-		c.hub.log.Warn("storing a user's present room failed", "user", c.login.User, "error", err)
+		c.hub.log.WarnContext(ctx, "storing a user's present room failed", "user", c.login.User, "error", err)
 	}
 }
 

@@ -36,7 +36,7 @@ func (c *session) register(ctx context.Context, user, password string) {
 		c.refused(err)
 		return
 	}
-	c.server.Log.Info("account made", "user", user)
+	c.server.Log.InfoContext(c.ctx, "account made", "user", user)
 	c.enter(ctx, proof)
 }
 
@@ -67,7 +67,7 @@ func (c *session) enter(ctx context.Context, proof account.Proof) {
 	client, err := c.server.Hub.Attach(ctx, login, c, hub.AttachOptions{SingleRoom: true})
 	if err != nil {
 		if err := c.server.Accounts.Store.RemoveLogin(ctx, who.User, who.Session); err != nil {
-			c.server.Log.Warn("a session could not be removed and lives until it expires", "user", who.User, "error", err)
+			c.server.Log.WarnContext(c.ctx, "a session could not be removed and lives until it expires", "user", who.User, "error", err)
 		}
 		c.refused(err)
 		return
@@ -119,7 +119,7 @@ func (c *session) refused(err error) {
 	case errors.Is(err, hub.ErrDraining):
 		c.goodbye("this server is going away: please connect again")
 	default:
-		c.server.Log.Error("an account could not be served", "error", err)
+		c.server.Log.ErrorContext(c.ctx, "an account could not be served", "error", err)
 		c.fail(protocol.CodeUnavailable, "the service cannot answer now: try again in a moment")
 	}
 }

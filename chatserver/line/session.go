@@ -16,6 +16,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
@@ -31,6 +32,7 @@ const (
 // Transport to them. All but the Transport's methods is the reader's alone.
 type session struct {
 	server *Server
+	ctx    context.Context // tells the log which connection this is; ends with the server
 	conn   *watchdog.Conn
 	tls    *tls.Conn
 	addr   netip.Addr
@@ -48,19 +50,19 @@ type session struct {
 func serve(s *Server, conn *tls.Conn, addr netip.Addr) {
 	watched := s.watchdog.Watch(conn, nil)
 	c := &session{
-		server: s, conn: watched, tls: conn, addr: addr,
+		server: s, ctx: telemetry.WithRequestID(s.ctx, telemetry.NewRequestID()), conn: watched, tls: conn, addr: addr,
 		lines: newReader(watched, s.MaxMessageBytes+lineRoom),
 	}
 	defer func() {
 		// Nobody else's conversation ends because of what one connection made happen.
 		if p := recover(); p != nil {
-			s.Log.Error("connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
+			s.Log.ErrorContext(c.ctx, "connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
 		}
 		_ = watched.Close()
 	}()
 	defer c.leave()
 	err := c.run()
-	s.Log.Debug("connection ended", "user", c.login.User, "error", err)
+	s.Log.DebugContext(c.ctx, "connection ended", "user", c.login.User, "error", err)
 }
 
 // run reads lines until the connection ends.
@@ -110,7 +112,7 @@ func (c *session) handle(line string) {
 		return
 	}
 	c.mistakes = 0
-	ctx, cancel := context.WithTimeout(c.server.ctx, requestTime)
+	ctx, cancel := context.WithTimeout(c.ctx, requestTime)
 	defer cancel()
 	if account.Handles(req) {
 		c.manage(ctx, req)
@@ -142,7 +144,7 @@ func (c *session) chat(req protocol.Request) {
 		c.fail(protocol.CodeNotLoggedIn, notLoggedIn)
 		return
 	}
-	c.client.Handle(c.server.ctx, req)
+	c.client.Handle(c.ctx, req)
 }
 
 // mistake answers a line that is no request.
@@ -189,7 +191,7 @@ func (c *session) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
 	defer cancel()
 	if err := c.server.Accounts.Store.RemoveLogin(ctx, c.login.User, c.login.Session); err != nil {
-		c.server.Log.Warn("a session could not be removed and lives until it expires", "user", c.login.User, "error", err)
+		c.server.Log.WarnContext(c.ctx, "a session could not be removed and lives until it expires", "user", c.login.User, "error", err)
 	}
 }
 

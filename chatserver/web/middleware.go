@@ -8,7 +8,18 @@ import (
 	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/address"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 )
+
+// identified gives the request an id, which the answer and all lines about it in
+// the log tell.
+func identified(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := telemetry.AcceptRequestID(r.Header.Get(telemetry.RequestIDHeader))
+		w.Header().Set(telemetry.RequestIDHeader, id)
+		next.ServeHTTP(w, r.WithContext(telemetry.WithRequestID(r.Context(), id)))
+	})
+}
 
 // secured sets the headers that tell browsers to be strict.
 func secured(next http.Handler) http.Handler {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime/debug"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
@@ -27,7 +29,8 @@ import (
 // for all their receivers, are written beside it, on the connection itself.
 type socket struct {
 	server *Server
-	full   bool // the client asked for all of the protocol
+	ctx    context.Context // tells the log which request opened it; ends with the server
+	full   bool            // the client asked for all of the protocol
 	who    account.Caller
 	addr   netip.Addr    // of the client
 	opened chan struct{} // closed after the handshake; until then there is nothing to write to
@@ -39,8 +42,12 @@ type socket struct {
 	farewell chan struct{} // closed when what Close began has ended
 }
 
-func newSocket(s *Server, who account.Caller, addr netip.Addr) *socket {
-	return &socket{server: s, who: who, addr: addr, opened: make(chan struct{}), farewell: make(chan struct{})}
+func newSocket(s *Server, r *http.Request, who account.Caller) *socket {
+	return &socket{
+		server: s, ctx: telemetry.WithRequestID(s.ctx, telemetry.RequestID(r.Context())),
+		who: who, addr: s.Addresses.OfRequest(r),
+		opened: make(chan struct{}), farewell: make(chan struct{}),
+	}
 }
 
 // serve runs the connection until it ends.
@@ -51,11 +58,11 @@ func (c *socket) serve(client *hub.Client) {
 	defer func() {
 		// Nobody else's conversation ends because of what one connection made happen.
 		if p := recover(); p != nil {
-			log.Error("connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
+			log.ErrorContext(c.ctx, "connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	err := c.read(client)
-	log.Debug("connection ended", "error", err)
+	log.DebugContext(c.ctx, "connection ended", "error", err)
 }
 
 // end frees the connection, after the peer was told why if it is to be.
@@ -77,10 +84,10 @@ func (c *socket) turnAway(err error) {
 	case errors.Is(err, hub.ErrDraining):
 		code, event.Message = protocol.CloseServiceRestart, "this server is going away: connect again"
 	default:
-		c.server.Log.Error("a client could not be attached", "error", err)
+		c.server.Log.ErrorContext(c.ctx, "a client could not be attached", "error", err)
 		event.Message = "the service cannot answer now: try again in a moment"
 	}
-	ctx, cancel := context.WithTimeout(c.server.ctx, headerTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, headerTimeout)
 	defer cancel()
 	_ = c.ws.Write(ctx, websocket.MessageText, event.AppendJSON(nil)) // the close code says it too
 	_ = c.ws.Close(websocket.StatusCode(code), event.Message)
@@ -119,14 +126,14 @@ func (c *socket) read(client *hub.Client) error {
 				c.manage(client, req)
 				continue
 			}
-			client.Handle(c.server.ctx, req)
+			client.Handle(c.ctx, req)
 		}
 	}
 }
 
 // manage answers what is about the account of the user.
 func (c *socket) manage(client *hub.Client, req protocol.Request) {
-	ctx, cancel := context.WithTimeout(c.server.ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
 	defer cancel()
 	e, err := c.server.Accounts.Do(ctx, c.who, req, account.Origin{Address: c.addr})
 	if err != nil {
@@ -138,7 +145,7 @@ func (c *socket) manage(client *hub.Client, req protocol.Request) {
 func (c *socket) refusal(req protocol.Request, err error) protocol.Event {
 	code, text, known := account.Describe(err)
 	if !known {
-		c.server.Log.Error("an account could not be served", "user", c.who.User, "error", err)
+		c.server.Log.ErrorContext(c.ctx, "an account could not be served", "user", c.who.User, "error", err)
 		code, text = protocol.CodeUnavailable, "the service cannot answer now: try again in a moment"
 	}
 	return protocol.Event{Type: protocol.TypeError, ID: req.ID, Code: code, Message: text}

@@ -49,7 +49,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	}()
 	// The client is attached first, so that once its connection is open it misses
 	// nothing that others say.
-	c := newSocket(s, who, s.Addresses.OfRequest(r))
+	c := newSocket(s, r, who)
 	client, refusal := s.attach(r, hub.Login{User: who.User, Session: who.Session, Expires: until}, c)
 	if errors.Is(refusal, hub.ErrLoggedOut) {
 		s.fail(w, r, account.ErrLoggedOut)

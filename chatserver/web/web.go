@@ -85,7 +85,7 @@ func New(c Config) (*Server, error) {
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
 	mux := s.routes()
-	return s.logged(secured(s.shared(mux)))
+	return identified(s.logged(secured(s.shared(mux))))
 }
 
 func (s *Server) routes() *routes {
