@@ -3,9 +3,7 @@ package chatserver
 import (
 	"context"
 	"runtime"
-	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
@@ -29,13 +27,12 @@ func (s *Server) openStore(ctx, life context.Context) (*store.Store, error) {
 		}
 		o.URLs = []string{url}
 	}
-	wait := backoff.NewExponentialBackOff()
-	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
-	return backoff.Retry(ctx, func() (*store.Store, error) { return store.Open(ctx, o) },
-		backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0),
-		backoff.WithNotify(func(err error, in time.Duration) {
-			s.log.Warn("Redis cannot be used yet; trying again", "in", in, "error", err)
-		}))
+	var st *store.Store
+	err := s.persist(ctx, "connect", func() (err error) {
+		st, err = store.Open(ctx, o)
+		return err
+	})
+	return st, err
 }
 
 // assemble builds the chat around an open store.

@@ -1,12 +1,17 @@
 package chatserver
 
 import (
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/chatcluster/chatcluster/chatserver/auth"
+	"github.com/chatcluster/chatcluster/chatserver/redistest"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
@@ -62,3 +67,41 @@ func FuzzParseSeed(f *testing.F) {
 		}
 	})
 }
+
+func TestAccountsAreMadeOnceRedisIsBack(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	r := redistest.Standalone(t)
+	st, err := store.Open(t.Context(), store.Options{URLs: r.URLs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	r.Nodes[0].Stop()
+	var warned atomic.Bool
+	back := make(chan error, 1)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		if !warned.Swap(true) {
+			back <- r.Nodes[0].Restart()
+		}
+		return len(line), nil
+	}), nil))
+	s := &Server{log: log, seeds: []seed{{user: "carol", secret: "secret-enough"}}}
+	if err := s.plantSeeds(ctx, st); err != nil {
+		t.Fatalf("a Redis that was away for a moment ended the start: %v", err)
+	}
+	if !warned.Load() {
+		t.Fatal("Redis was there all the time: this test has shown nothing")
+	}
+	if err := <-back; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.PasswordHash(t.Context(), "carol"); err != nil {
+		t.Error(err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(line []byte) (int, error) { return f(line) }

@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/crypto/bcrypt"
@@ -249,14 +251,15 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 	if err != nil {
 		return err
 	}
-	hubLife, endHub := context.WithCancel(life)
+	// Should a part of the server fail, life ends, and these are still needed to drain.
+	hubLife, endHub := context.WithCancel(context.WithoutCancel(life))
 	defer endHub()
 	hubDone := make(chan struct{})
 	g.Go(func() error {
 		defer close(hubDone)
 		return c.hub.Run(hubLife)
 	})
-	notifyLife, endNotify := context.WithCancel(life)
+	notifyLife, endNotify := context.WithCancel(context.WithoutCancel(life))
 	defer endNotify()
 	notifyDone := make(chan struct{})
 	g.Go(func() error {
@@ -266,7 +269,7 @@ func (s *Server) serveChat(serving, life context.Context, g *errgroup.Group) err
 		}
 		return nil
 	})
-	if err := s.plantSeeds(serving, c); err != nil {
+	if err := s.plantSeeds(serving, c.store); err != nil {
 		return err
 	}
 	s.chat.Store(c)
@@ -306,8 +309,11 @@ func (s *Server) drain(c *chat) {
 	}()
 	c.hub.Drain(ctx)
 	<-requests
-	c.web.Close()
-	c.line.Close()
+	// Side by side: with Redis gone, each may wait for its last clients to leave it.
+	var closing sync.WaitGroup
+	closing.Go(c.web.Close)
+	closing.Go(c.line.Close)
+	closing.Wait()
 }
 
 // goodbye ends this server in Redis. The hub, and with it the heartbeat, has
@@ -320,24 +326,37 @@ func (s *Server) goodbye(c *chat) {
 	}
 }
 
-func (s *Server) plantSeeds(ctx context.Context, c *chat) error {
+// plantSeeds makes the accounts of the users file, however long Redis is away meanwhile.
+func (s *Server) plantSeeds(ctx context.Context, st *store.Store) error {
 	passwords := auth.NewPasswords(bcrypt.DefaultCost, 1)
 	for _, seed := range s.seeds {
-		if err := seed.plant(ctx, c.store, passwords); err != nil {
-			return fmt.Errorf("make the account %s: %w", seed.user, err)
+		what := "make the account " + seed.user
+		if err := s.persist(ctx, what, func() error { return seed.plant(ctx, st, passwords) }); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
 	return nil
 }
 
-// ready says whether new clients should come here, or why not.
-func (s *Server) ready(ctx context.Context) error {
+// persist does what needs Redis until it is done or ctx ends.
+func (s *Server) persist(ctx context.Context, what string, do func() error) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval, wait.MaxInterval = 100*time.Millisecond, 2*time.Second
+	_, err := backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, do() },
+		backoff.WithBackOff(wait), backoff.WithMaxElapsedTime(0),
+		backoff.WithNotify(func(err error, in time.Duration) {
+			s.log.Warn("Redis cannot be used yet; trying again", "to", what, "in", in, "error", err)
+		}))
+	return err
+}
+
+// ready says whether new clients should come here, or why not. Redis is not asked:
+// the heartbeat and the relay's probes have, and a probe of the kubelet's that waits
+// for a hung Redis ends without the reason.
+func (s *Server) ready() error {
 	c := s.chat.Load()
 	if c == nil {
 		return errors.New("Redis was not reached yet")
 	}
-	if err := c.hub.Healthy(); err != nil {
-		return err
-	}
-	return c.store.Ping(ctx)
+	return c.hub.Healthy()
 }
