@@ -136,7 +136,8 @@ deploy: ## Install the CRD and the operator with kustomize
 
 .PHONY: undeploy
 undeploy: ## Remove the operator; the CRD and the ChatClusters stay
-	$(KUBECTL) delete --ignore-not-found -k config/manager -k config/rbac
+	$(KUBECTL) delete --ignore-not-found -k config/manager
+	$(KUBECTL) delete --ignore-not-found -k config/rbac
 
 ##@ What the others use
 
