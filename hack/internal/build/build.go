@@ -3,6 +3,7 @@
 package build
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -47,61 +49,87 @@ func (c Cache) Path(t Tool) (string, error) {
 	return filepath.Join(c.Dir, key), err
 }
 
-// Build builds the tool unless it is in the cache already. compiling is called
-// before what may take minutes.
-func (c Cache) Build(ctx context.Context, t Tool, compiling func()) (cached bool, err error) {
-	dir, err := c.Path(t)
+// Build builds tools that go together, in one run of the compiler: it has work for
+// every core from the first package to the last link. compiled is told how many
+// packages are done.
+func (c Cache) Build(ctx context.Context, tools []Tool, compiled func(packages int)) error {
+	temp, err := os.MkdirTemp(c.Dir, tempPrefix+tools[0].Name+"-")
 	if err != nil {
-		return false, fmt.Errorf("look for %s: %w", t.Name, err)
-	}
-	if exists(dir) {
-		return true, nil
-	}
-	compiling()
-	temp, err := os.MkdirTemp(c.Dir, tempPrefix+t.Name+"-")
-	if err != nil {
-		return false, err
+		return err
 	}
 	defer os.RemoveAll(temp)
-	if err := c.compile(ctx, t, temp); err != nil {
-		return false, fmt.Errorf("build %s: %w", t.Name, err)
+	if err := c.compile(ctx, tools, temp, compiled); err != nil {
+		return fmt.Errorf("build %s: %w", names(tools), err)
 	}
-	if err := c.copyManifests(ctx, t, temp); err != nil {
-		return false, fmt.Errorf("copy the manifests of %s: %w", t.Name, err)
+	for _, t := range tools {
+		if err := c.keep(ctx, t, temp); err != nil {
+			return fmt.Errorf("keep %s: %w", t.Name, err)
+		}
 	}
-	if err := os.Chmod(temp, 0o755); err != nil {
-		return false, err
-	}
-	return false, os.Rename(temp, dir)
+	return nil
 }
 
-func (c Cache) compile(ctx context.Context, t Tool, dir string) error {
-	args := []string{"build", "-buildvcs=false"}
+func (c Cache) compile(ctx context.Context, tools []Tool, dir string, compiled func(int)) error {
 	ldflags := "-s -w"
-	if t.VersionVar != "" {
+	var packages []string
+	for _, t := range tools {
+		packages = append(packages, t.Packages...)
+		if t.VersionVar == "" {
+			continue
+		}
 		v, err := c.version(t)
 		if err != nil {
 			return err
 		}
 		ldflags += fmt.Sprintf(" -X %s=%s", t.VersionVar, v)
 	}
-	args = append(args, "-ldflags", ldflags)
-	if t.Tags != "" {
-		args = append(args, "-tags", t.Tags)
-	}
-	out := dir + "/"
-	if len(t.Packages) == 1 {
-		out = filepath.Join(dir, t.Name)
-	}
-	_, err := c.run(ctx, t, append(append(args, "-o", out), t.Packages...)...)
+	args := []string{"build", "-v", "-buildvcs=false", "-ldflags", ldflags, "-tags", tools[0].Tags, "-o", dir + "/"}
+	done := 0
+	_, err := c.run(ctx, tools[0], func(string) { done++; compiled(done) }, append(args, packages...)...)
 	return err
 }
+
+// keep moves what was built of the tool from dir to where Path says, whole or not at all.
+func (c Cache) keep(ctx context.Context, t Tool, dir string) error {
+	whole := filepath.Join(dir, "."+t.Name)
+	if err := os.Mkdir(whole, 0o755); err != nil {
+		return err
+	}
+	for _, p := range t.Packages {
+		name := programName(p)
+		if len(t.Packages) == 1 {
+			name = t.Name
+		}
+		if err := os.Rename(filepath.Join(dir, programName(p)), filepath.Join(whole, name)); err != nil {
+			return err
+		}
+	}
+	if err := c.copyManifests(ctx, t, whole); err != nil {
+		return fmt.Errorf("copy its manifests: %w", err)
+	}
+	path, err := c.Path(t)
+	if err != nil {
+		return err
+	}
+	return os.Rename(whole, path)
+}
+
+// programName is how the go command names the program of a package.
+func programName(pkg string) string {
+	name := filepath.Base(pkg)
+	if major.MatchString(name) {
+		return filepath.Base(filepath.Dir(pkg))
+	}
+	return name
+}
+
+var major = regexp.MustCompile(`^v[0-9]+$`)
 
 func (c Cache) copyManifests(ctx context.Context, t Tool, dir string) error {
 	if t.Manifests == "" {
 		return nil
 	}
-	module, err := c.run(ctx, t, "list", "-m", "-f", "{{.Dir}}", t.Version)
+	module, err := c.run(ctx, t, nil, "list", "-m", "-f", "{{.Dir}}", t.Version)
 	if err != nil {
 		return err
 	}
@@ -124,22 +152,39 @@ func (c Cache) copyManifests(ctx context.Context, t Tool, dir string) error {
 	return nil
 }
 
-// run runs the go command in the tool's module.
-func (c Cache) run(ctx context.Context, t Tool, args ...string) (string, error) {
+// run runs the go command in the tool's module. done, if any, is told each package that
+// go build -v has compiled.
+func (c Cache) run(ctx context.Context, t Tool, done func(pkg string), args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(c.Hack, t.Module)
 	// A workspace or flags of the caller's would build something else.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+goflags)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
-	var stdout, stderr strings.Builder
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
+	var stdout, complaints strings.Builder
+	cmd.Stdout = &stdout
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		switch line := lines.Text(); {
+		case strings.HasPrefix(line, "go: downloading "):
+		case done != nil && !strings.ContainsAny(line, " \t"):
+			done(line)
+		default:
+			fmt.Fprintln(&complaints, line)
+		}
+	}
+	err = cmd.Wait()
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
 	if err != nil {
-		return "", fmt.Errorf("go %s in %s: %w\n%s", args[0], cmd.Dir, err, strings.TrimSpace(stderr.String()))
+		return "", fmt.Errorf("go %s in %s: %w\n%s", args[0], cmd.Dir, err, strings.TrimSpace(complaints.String()))
 	}
 	return stdout.String(), nil
 }

@@ -52,13 +52,11 @@ func TestSecondBuildIsCachedAndChangedSourceIsNot(t *testing.T) {
 
 	build := func() bool {
 		t.Helper()
-		compiled := false
-		cached, err := c.Build(t.Context(), tool, func() { compiled = true })
-		if err != nil {
-			t.Fatal(err)
-		}
-		if cached == compiled {
-			t.Errorf("cached = %v, but compiled = %v", cached, compiled)
+		cached := true
+		for _, step := range c.Steps([]Tool{tool}) {
+			if _, err := step.Do(t.Context(), func(string) { cached = false }); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return cached
 	}
@@ -78,6 +76,40 @@ func TestSecondBuildIsCachedAndChangedSourceIsNot(t *testing.T) {
 	}
 	if _, err := os.Stat(first); err != nil {
 		t.Error("the program of another branch is gone from the cache")
+	}
+}
+
+func TestToolsThatGoTogetherAreBuiltTogether(t *testing.T) {
+	t.Parallel()
+	c, hello := testCache(t)
+	write(t, filepath.Join(c.Hack, "m", "go.mod"), strings.Split(goMod, "require")[0])
+	write(t, filepath.Join(c.Hack, "m", "server", "v3", "main.go"), "package main\n\nfunc main() {}\n")
+	write(t, filepath.Join(c.Hack, "m", "ctr", "main.go"), "package main\n\nfunc main() {}\n")
+	etcd := Tool{Name: "etcd", Module: "m", Packages: []string{"example.com/tools/server/v3"}}
+	both := Tool{Name: "both", Module: "m", Packages: []string{"./ctr", "./hello"}, Tags: "x"}
+	if g := groups([]Tool{hello, both, etcd}); len(g) != 2 || len(g[0]) != 2 || g[0][1].Name != "etcd" {
+		t.Errorf("groups are %v", g)
+	}
+	packages := 0
+	for _, group := range groups([]Tool{hello, both, etcd}) {
+		if err := c.Build(t.Context(), group, func(n int) { packages = n }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if packages == 0 {
+		t.Error("no package was reported")
+	}
+	for tool, programs := range map[*Tool][]string{&hello: {"hello"}, &etcd: {"etcd"}, &both: {"ctr", "hello"}} {
+		for _, p := range programs {
+			if _, err := os.Stat(filepath.Join(path(t, c, *tool), p)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	other := hello
+	hello.VersionVar, hello.Version, other.VersionVar, other.Version = "x", "a", "x", "b"
+	if g := groups([]Tool{hello, other}); len(g) != 2 {
+		t.Error("one variable is to have two versions in one build")
 	}
 }
 
@@ -123,7 +155,7 @@ func TestFailedBuildLeavesNothingAndShowsTheCompilersWords(t *testing.T) {
 	c, tool := testCache(t)
 	write(t, filepath.Join(c.Hack, "m", "hello", "main.go"), "package main\n\nfunc main() { undefinedThing() }\n")
 	write(t, filepath.Join(c.Hack, "m", "go.mod"), strings.Split(goMod, "require")[0])
-	_, err := c.Build(t.Context(), tool, func() {})
+	err := c.Build(t.Context(), []Tool{tool}, func(int) {})
 	if err == nil || !strings.Contains(err.Error(), "undefinedThing") {
 		t.Errorf("error = %v", err)
 	}

@@ -26,23 +26,49 @@ func UserCache(hack string) (Cache, error) {
 	return Cache{Dir: filepath.Join(dir, "chatcluster", "bin"), Hack: hack}, nil
 }
 
-// Steps build the tools that are not in the cache, a step each; one step more
-// says how many are.
+// Steps build the tools that are not in the cache, a step for those that can be
+// built together; a step before them says how many are in it.
 func (c Cache) Steps(tools []Tool) []progress.Step {
 	missing := slices.DeleteFunc(slices.Clone(tools), c.has)
 	steps := []progress.Step{{Name: "programs", Do: func(context.Context, func(string)) (string, error) {
 		return fmt.Sprintf("%d of %d cached", len(tools)-len(missing), len(tools)), nil
 	}}}
-	for _, t := range missing {
-		steps = append(steps, progress.Step{Name: t.Name, Do: func(ctx context.Context, say func(string)) (string, error) {
-			cached, err := c.Build(ctx, t, func() { say("compiling") })
-			if cached {
-				return "cached", err
-			}
-			return "built", err
+	for _, group := range groups(missing) {
+		steps = append(steps, progress.Step{Name: names(group), Do: func(ctx context.Context, say func(string)) (string, error) {
+			say("compiling")
+			return "built", c.Build(ctx, group, func(packages int) {
+				if packages%100 == 0 {
+					say(fmt.Sprintf("compiling, %d packages done", packages))
+				}
+			})
 		}})
 	}
 	return steps
+}
+
+// groups puts together what one run of the compiler can build: one module, the same
+// tags, and no two versions of one thing.
+func groups(tools []Tool) (groups [][]Tool) {
+	for _, t := range tools {
+		i := slices.IndexFunc(groups, func(g []Tool) bool {
+			return !slices.ContainsFunc(g, func(o Tool) bool {
+				return o.Module != t.Module || o.Tags != t.Tags || o.VersionVar == t.VersionVar && o.Version != t.Version && t.VersionVar != ""
+			})
+		})
+		if i < 0 {
+			groups = append(groups, []Tool{t})
+			continue
+		}
+		groups[i] = append(groups[i], t)
+	}
+	return groups
+}
+
+func names(tools []Tool) string {
+	if len(tools) == 1 {
+		return tools[0].Name
+	}
+	return fmt.Sprintf("%s and %d more", tools[0].Name, len(tools)-1)
 }
 
 func (c Cache) has(t Tool) bool {
