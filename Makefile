@@ -9,7 +9,8 @@ GO        ?= go
 BIN       := $(CURDIR)/bin
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 TOOL      := $(GO) tool -modfile=$(CURDIR)/hack/tools/go.mod
-HELM      := $(GO) tool -modfile=$(CURDIR)/hack/kubernetes/go.mod helm
+# With go run, since go tool knows none of GOFLAGS and compiles all of client-go its own way.
+HELM      := $(GO) run -modfile=$(CURDIR)/hack/kubernetes/go.mod helm.sh/helm/v4/cmd/helm
 LOCAL     := $(GO) run -C hack ./localcluster
 
 # One set of flags for everything that is compiled, here and by hack/internal/build, so that

@@ -125,7 +125,7 @@ func render(t *testing.T, args ...string) []byte {
 }
 
 func helm(args ...string) ([]byte, error) {
-	cmd := exec.Command("go", append([]string{"tool", "-modfile=../hack/kubernetes/go.mod", "helm"}, args...)...)
+	cmd := exec.Command("go", append([]string{"run", "-modfile=../hack/kubernetes/go.mod", "helm.sh/helm/v4/cmd/helm"}, args...)...)
 	// As everywhere else but under the race detector, or helm is compiled once more for this.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	var stderr bytes.Buffer

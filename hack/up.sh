@@ -42,7 +42,7 @@ finish() {
 trap finish EXIT
 
 localcluster() { go run -C hack ./localcluster "$@"; }
-helm() { go tool -modfile=hack/kubernetes/go.mod helm "$@"; }
+helm() { go run -modfile=hack/kubernetes/go.mod helm.sh/helm/v4/cmd/helm "$@"; }
 
 # build compiles what the images are made of, and the tool that installs.
 build() {

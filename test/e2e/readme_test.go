@@ -74,7 +74,7 @@ func newReader(t *testing.T, c *cluster) reader {
 		t.Fatal(err)
 	}
 	helm := "#!/bin/sh\n[ \"$1\" != install ] || set -- \"$@\" --set redisImage=chatcluster/redis:local\n" +
-		"exec go tool -modfile=" + top + "/hack/kubernetes/go.mod helm \"$@\"\n"
+		"exec go run -modfile=" + top + "/hack/kubernetes/go.mod helm.sh/helm/v4/cmd/helm \"$@\"\n"
 	if err := os.WriteFile(filepath.Join(tools, "helm"), []byte(helm), 0o755); err != nil {
 		t.Fatal(err)
 	}
