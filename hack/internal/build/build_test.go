@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,7 +85,8 @@ func TestToolsThatGoTogetherAreBuiltTogether(t *testing.T) {
 	c, hello := testCache(t)
 	write(t, filepath.Join(c.Hack, "m", "go.mod"), strings.Split(goMod, "require")[0])
 	write(t, filepath.Join(c.Hack, "m", "server", "v3", "main.go"), "package main\n\nfunc main() {}\n")
-	write(t, filepath.Join(c.Hack, "m", "ctr", "main.go"), "package main\n\nfunc main() {}\n")
+	// No other run has compiled the like.
+	write(t, filepath.Join(c.Hack, "m", "ctr", "main.go"), "package main\n\nfunc main() { println("+strconv.Quote(c.Hack)+") }\n")
 	etcd := Tool{Name: "etcd", Module: "m", Packages: []string{"example.com/tools/server/v3"}}
 	both := Tool{Name: "both", Module: "m", Packages: []string{"./ctr", "./hello"}, Tags: "x"}
 	if g := groups([]Tool{hello, both, etcd}); len(g) != 2 || len(g[0]) != 2 || g[0][1].Name != "etcd" {
