@@ -356,7 +356,7 @@ func (s *Server) persist(ctx context.Context, what string, do func() error) erro
 func (s *Server) ready() error {
 	c := s.chat.Load()
 	if c == nil {
-		return errors.New("Redis was not reached yet")
+		return errors.New("still starting: Redis was not reached yet, or the accounts of the users file are not made; the log tells what is tried again")
 	}
 	return c.hub.Healthy()
 }

@@ -63,7 +63,7 @@ func TestRotatedCertificateAndPasswordNeedNoRestart(t *testing.T) {
 	for range 2 {
 		must(t, server.Revoke(t.Context()))
 		must(t, server.Rotate(t.Context())) // and with it all connections
-		must(t, s.Ping(t.Context()))
+		must(t, s.Client().Ping(t.Context()).Err())
 		got[Published](t)(s.Publish(t.Context(), say("lobby", "alice", "", "hello")))
 	}
 }

@@ -151,14 +151,6 @@ func (s *Store) start(ctx context.Context) error {
 // Client is the connection pool, for the relay and for metrics.
 func (s *Store) Client() redis.UniversalClient { return s.client }
 
-// Ping asks any one Redis server for a sign of life.
-func (s *Store) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping Redis: %w", err)
-	}
-	return nil
-}
-
 // Close ends publishes in flight and closes all connections. It leaves the heartbeat to run
 // out; a drained server says Goodbye first.
 func (s *Store) Close() error {
