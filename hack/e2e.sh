@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # e2e.sh [ARGUMENT...]: the end-to-end tests on the local cluster, which it brings
 # up with the operator if need be and leaves running. Arguments are go test's, such
-# as -run TestIdle; E2E_IDLE=10m watches the idle operator for that long.
+# as -run TestIdle; E2E_IDLE=10m watches the idle operator for that long. The sample
+# chat of make up is gone afterwards: the README's commands are tried on it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -11,6 +11,7 @@ import (
 // clusterCommands are there on every system, to say why they do nothing on this
 // one.
 type clusterCommands struct {
+	Build      refusal `cmd:"" help:"Needs Linux."`
 	Up         refusal `cmd:"" help:"Needs Linux."`
 	Down       refusal `cmd:"" help:"Needs Linux."`
 	Status     refusal `cmd:"" help:"Needs Linux."`

@@ -3,7 +3,7 @@
 package build
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +53,11 @@ func (c Cache) Path(t Tool) (string, error) {
 // every core from the first package to the last link. compiled is told how many
 // packages are done.
 func (c Cache) Build(ctx context.Context, tools []Tool, compiled func(packages int)) error {
+	for _, t := range tools { // what is wrong is said before the minutes that compiling takes
+		if _, err := c.Path(t); err != nil {
+			return fmt.Errorf("look for %s: %w", t.Name, err)
+		}
+	}
 	temp, err := os.MkdirTemp(c.Dir, tempPrefix+tools[0].Name+"-")
 	if err != nil {
 		return err
@@ -163,23 +168,16 @@ func (c Cache) run(ctx context.Context, t Tool, done func(pkg string), args ...s
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, complaints strings.Builder
 	cmd.Stdout = &stdout
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return "", err
-	}
-	if err := cmd.Start(); err != nil {
-		return "", err
-	}
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		switch line := lines.Text(); {
+	cmd.Stderr = &lineWriter{tell: func(line string) {
+		switch {
 		case strings.HasPrefix(line, "go: downloading "):
 		case done != nil && !strings.ContainsAny(line, " \t"):
 			done(line)
 		default:
 			fmt.Fprintln(&complaints, line)
 		}
-	}
-	err = cmd.Wait()
+	}}
+	err := cmd.Run()
 	if ctx.Err() != nil {
 		return "", context.Cause(ctx)
 	}
@@ -187,6 +185,24 @@ func (c Cache) run(ctx context.Context, t Tool, done func(pkg string), args ...s
 		return "", fmt.Errorf("go %s in %s: %w\n%s", args[0], cmd.Dir, err, strings.TrimSpace(complaints.String()))
 	}
 	return stdout.String(), nil
+}
+
+// lineWriter tells what is written to it line by line.
+type lineWriter struct {
+	tell func(line string)
+	rest []byte // of a line that has not ended
+}
+
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.rest = append(w.rest, p...)
+	for {
+		line, rest, ended := bytes.Cut(w.rest, []byte("\n"))
+		if !ended {
+			return len(p), nil
+		}
+		w.tell(string(line))
+		w.rest = rest
+	}
 }
 
 // goflags are the Makefile's, so that what several of our programs are made of
