@@ -194,6 +194,7 @@ func (r reader) runsOneServer() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	defer func() { _ = out.Close() }()
 	cmd.Stdout, cmd.Stderr = in, in
 	if err := cmd.Start(); err != nil {
 		r.t.Fatal(err)
