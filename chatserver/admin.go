@@ -82,7 +82,7 @@ func buildInfo(version, node string) prometheus.Collector {
 // expiry tells when the certificate of a listener ends.
 func expiry(listener string, c *certificate) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Namespace: "chatserver", Name: "certificate_not_after_seconds",
+		Namespace: "chatserver", Name: "certificate_not_after_timestamp_seconds",
 		Help:        "When the certificate that is served expires, in seconds since 1970.",
 		ConstLabels: prometheus.Labels{"listener": listener},
 	}, func() float64 { return float64(c.notAfter().Unix()) })

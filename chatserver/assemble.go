@@ -20,6 +20,7 @@ import (
 // openStore connects to Redis, however long it takes Redis to come up.
 func (s *Server) openStore(ctx, life context.Context) (*store.Store, error) {
 	o := s.config.storeOptions()
+	o.Registerer = s.metrics
 	if s.config.Dev && len(o.URLs) == 0 {
 		url, err := runDevRedis(life)
 		if err != nil {
@@ -62,6 +63,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Notify:          hear,
 		Log:             s.log,
 		Registerer:      s.metrics,
+		Traces:          s.tracer(),
 	}, st, relay.New(st.Client(), s.config.NodeID, s.log))
 	accounts := account.New(account.Config{
 		Store: st, Hub: h,
@@ -70,7 +72,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Tokens:    auth.NewTokens(s.keys, s.config.ClusterID),
 		Open:      s.config.RegistrationOpen,
 		AccessTTL: s.config.AccessTokenTTL, PlainTTL: s.config.PlainTokenTTL, RefreshTTL: s.config.RefreshTokenTTL,
-		Guesses: s.config.LoginAttemptsPerHour,
+		Guesses: s.config.LoginAttemptsPerHour, Registerer: s.metrics,
 	})
 	w, err := web.New(web.Config{
 		Accounts: accounts, Hub: h, Addresses: addresses, Push: s.notify,
@@ -81,6 +83,9 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		PingEvery:       pingEvery,
 		IdleTimeout:     3 * pingEvery,
 		Log:             s.log,
+		Registerer:      s.metrics,
+		Traces:          s.tracer(),
+		ErrorTracker:    s.config.ErrorTracker,
 	})
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry/tracing"
 	"github.com/chatcluster/chatcluster/chatserver/web"
 )
 
@@ -59,6 +60,10 @@ type Config struct {
 	AllowedOrigins        []string
 
 	Notify notify.Config // Log and Registerer are the server's
+
+	Traces tracing.Options // Endpoint (empty: no traces) and Ratio; the rest is the server's
+	// ErrorTracker says that errors in Log reach one. It is tried by GET /debug-sentry.
+	ErrorTracker bool
 
 	DrainWindow time.Duration
 
@@ -176,6 +181,9 @@ func (c *Config) validateNumbers() error {
 func (c *Config) validateAddresses() error {
 	if _, err := address.ParseProxies(c.TrustedProxies); err != nil {
 		return fmt.Errorf("--trusted-proxies: %w", err)
+	}
+	if err := c.Traces.Check(); c.Traces.Endpoint != "" && err != nil {
+		return fmt.Errorf("--otlp-endpoint or --trace-ratio: %w", err)
 	}
 	if err := web.CheckOrigins(c.AllowedOrigins); err != nil {
 		return fmt.Errorf("--allowed-origins: %w", err)

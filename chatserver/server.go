@@ -17,6 +17,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +27,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/line"
 	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry/tracing"
 	"github.com/chatcluster/chatcluster/chatserver/web"
 )
 
@@ -51,7 +54,8 @@ type Server struct {
 	seeds   []seed
 	tls     *certificate
 	lineTLS *certificate
-	notify  *notify.Notifier // nil: nobody is notified
+	notify  *notify.Notifier         // nil: nobody is notified
+	traces  *sdktrace.TracerProvider // nil: nobody collects them
 
 	https, line, adminLn net.Listener // line and adminLn may be nil
 
@@ -76,7 +80,7 @@ func New(c Config) (*Server, error) {
 		c.LogLevel = new(slog.LevelVar)
 	}
 	s := &Server{config: c, log: c.Log, metrics: prometheus.NewRegistry()}
-	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.loadNotifier, s.listen} {
+	for _, step := range []func() error{s.loadKeys, s.loadSeeds, s.loadCertificates, s.loadNotifier, s.startTracing, s.listen} {
 		if err := step(); err != nil {
 			s.closeListeners()
 			return nil, err
@@ -133,6 +137,34 @@ func (s *Server) loadNotifier() (err error) {
 	c.Log, c.Registerer = s.log, s.metrics
 	s.notify, err = notify.New(c)
 	return err
+}
+
+func (s *Server) startTracing() (err error) {
+	o := s.config.Traces
+	if o.Endpoint == "" {
+		return nil
+	}
+	o.Service, o.Version, o.Instance, o.Log = "chatserver", s.config.Version, s.config.NodeID, s.log
+	s.traces, err = tracing.Start(context.Background(), o)
+	return err
+}
+
+// tracer makes spans; nil without a collector.
+func (s *Server) tracer() trace.TracerProvider {
+	if s.traces == nil {
+		return nil
+	}
+	return s.traces
+}
+
+// endTracing sends what is left.
+func (s *Server) endTracing() {
+	if s.traces == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainMargin)
+	defer cancel()
+	_ = s.traces.Shutdown(ctx) // it told the log what it could not send
 }
 
 func (s *Server) listen() error {
@@ -200,6 +232,7 @@ func addr(ln net.Listener) string {
 // Run serves until ctx ends, then drains, and returns nil if all went well.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.closeListeners()
+	defer s.endTracing()
 	// What serves outlives ctx: it ends when the drain has.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()

@@ -9,12 +9,14 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/chatcluster/chatcluster/chatserver/auth"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
 
-// Config is what Accounts need; all of it but Open and Guesses is required.
+// Config is what Accounts need; all of it but Open, Guesses and Registerer is required.
 type Config struct {
 	Store     *store.Store
 	Hub       *hub.Hub // closes the connections of sessions that end, on every server
@@ -26,16 +28,21 @@ type Config struct {
 	PlainTTL   time.Duration // where its client may know nothing of that,
 	RefreshTTL time.Duration // and how long a session lives after its last refresh
 	Guesses    int           // wrong passwords for one account in an hour; 0: no limit
+
+	Registerer prometheus.Registerer // of metrics; nil: nobody looks at them
 }
 
 // Caller is somebody who has proved who they are, in one of their sessions.
 type Caller struct{ User, Session string }
 
 // Accounts is safe for concurrent use.
-type Accounts struct{ Config }
+type Accounts struct {
+	Config
+	metrics *metrics
+}
 
 // New makes Accounts.
-func New(c Config) *Accounts { return &Accounts{c} }
+func New(c Config) *Accounts { return &Accounts{c, newMetrics(c.Registerer, c.Passwords)} }
 
 // Proof is that somebody knows the password of an account. It is given by Check
 // and Register only, and is good until the password is changed.
@@ -43,7 +50,8 @@ type Proof struct{ user, hash string }
 
 // Register makes an account. Errors: *InvalidError, ErrTaken, ErrClosed,
 // auth.ErrBusy, or Redis's.
-func (a *Accounts) Register(ctx context.Context, user, password string) (Proof, error) {
+func (a *Accounts) Register(ctx context.Context, user, password string) (proof Proof, err error) {
+	defer func() { a.metrics.registrations.WithLabelValues(result(err)).Inc() }()
 	if !a.Open {
 		return Proof{}, ErrClosed
 	}
@@ -88,7 +96,9 @@ func (a *Accounts) ChangePassword(ctx context.Context, who Caller, old, replacem
 // Check tells whether password is user's. It takes as long for a user that does
 // not exist, so that nobody learns who has an account. Errors: ErrWrongLogin,
 // *GuessesError, auth.ErrBusy, or Redis's.
-func (a *Accounts) Check(ctx context.Context, user, password string, from Origin) (Proof, error) {
+func (a *Accounts) Check(ctx context.Context, user, password string, from Origin) (proof Proof, err error) {
+	began := time.Now()
+	defer func() { a.metrics.checked(began, err) }()
 	if auth.ValidateUsername(user) != nil {
 		return Proof{}, a.wrong(ctx, password)
 	}

@@ -71,7 +71,8 @@ func (a *Accounts) grant(who Caller, refresh string, life time.Duration) (Grant,
 // for all who have a token of it, on every server. Errors: auth.ErrInvalid,
 // ErrLoggedOut, ErrReused, or Redis's, after which the same token may be tried
 // again.
-func (a *Accounts) Refresh(ctx context.Context, token string) (Grant, error) {
+func (a *Accounts) Refresh(ctx context.Context, token string) (grant Grant, err error) {
+	defer func() { a.metrics.refreshes.WithLabelValues(result(err)).Inc() }()
 	presented, err := auth.ParseRefreshToken(token)
 	if err != nil {
 		return Grant{}, err

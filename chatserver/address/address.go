@@ -113,6 +113,9 @@ func (l *Limits) OfRequest(r *http.Request) netip.Addr {
 	return addr
 }
 
+// Proxied says whether r came through a trusted proxy, whose headers are believed.
+func (l *Limits) Proxied(r *http.Request) bool { return l.trusted(parse(r.RemoteAddr)) }
+
 // parse reads "address" or "address:port"; the zero Addr if it is neither.
 func parse(text string) netip.Addr {
 	if ap, err := netip.ParseAddrPort(text); err == nil {

@@ -57,6 +57,12 @@ func NewPasswords(cost, concurrency int) *Passwords {
 	}
 }
 
+// Load is how many passwords are being hashed, and how many wait for it.
+func (p *Passwords) Load() (hashing, waiting int) {
+	hashing = len(p.slots)
+	return hashing, max(0, len(p.line)-hashing)
+}
+
 // Hash is what to store for a password. It fails with ErrBusy when too many wait already.
 func (p *Passwords) Hash(ctx context.Context, password string) (string, error) {
 	done, err := p.turn(ctx)

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
 )
@@ -23,8 +25,9 @@ type Config struct {
 	PageBytes       int // of one page of history
 	// Notify is handed every message that was stored, with its room and offset, before
 	// its sender is answered: it must not wait for anything. Nil: nobody wants to know.
-	Notify func(Record)
-	Log    *slog.Logger
+	Notify     func(Record)
+	Log        *slog.Logger
+	Registerer prometheus.Registerer // nil: nobody looks at the metrics
 }
 
 // Chat does what is asked. It is safe for concurrent use and keeps nothing itself.
@@ -32,10 +35,14 @@ type Chat struct {
 	store *store.Store
 	cfg   Config
 	log   *slog.Logger
+
+	metrics *metrics
 }
 
 // New makes a Chat.
-func New(cfg Config, st *store.Store) *Chat { return &Chat{store: st, cfg: cfg, log: cfg.Log} }
+func New(cfg Config, st *store.Store) *Chat {
+	return &Chat{store: st, cfg: cfg, log: cfg.Log, metrics: newMetrics(cfg.Registerer)}
+}
 
 // Refusal is an answer to a request that cannot be done as it is; it is the
 // caller's to mend. Code is one of the protocol's, Text a sentence for people.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
@@ -51,7 +52,7 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 	}
 	rec := Record{User: user, Time: time.Now().UnixMilli(), Content: content, ID: req.ID, ReplyTo: req.ReplyTo, Mentions: mentions(req)}
 	followed := c.store.HasFollowers(ctx, user) // the answer comes with that of the publish
-	published, err := c.publish(ctx, func(m store.Message) (store.Published, error) { return c.store.Publish(ctx, m) }, req, rec)
+	published, err := c.publish(ctx, c.store.Publish, req, rec)
 	if err != nil {
 		return protocol.Event{}, err
 	}
@@ -70,7 +71,7 @@ func (c *Chat) send(ctx context.Context, user string, req protocol.Request) (pro
 
 // publish tries until the request's time is over: the message's id makes sure
 // that it appears once.
-func (c *Chat) publish(ctx context.Context, put func(store.Message) (store.Published, error), req protocol.Request, rec Record) (store.Published, error) {
+func (c *Chat) publish(ctx context.Context, put func(context.Context, store.Message) (store.Published, error), req protocol.Request, rec Record) (store.Published, error) {
 	m := store.Message{
 		Room: req.Room, User: rec.User, ID: req.ID, Series: req.Series, Seq: req.Seq,
 		Payload: rec.Encode(), Encrypted: rec.encrypted(),
@@ -78,8 +79,11 @@ func (c *Chat) publish(ctx context.Context, put func(store.Message) (store.Publi
 	if m.ID == "" {
 		m.ID = rand.Text()
 	}
-	return Retry(ctx, func() (store.Published, error) {
-		p, err := put(m)
+	began := time.Now()
+	ctx, span := trace.SpanFromContext(ctx).TracerProvider().Tracer(tracer).Start(ctx, "publish")
+	defer span.End()
+	p, err := Retry(ctx, func() (store.Published, error) {
+		p, err := put(ctx, m)
 		for _, final := range []error{
 			store.ErrRoomClosed, store.ErrBanned, store.ErrMuted, store.ErrNotMember, store.ErrPlaintext,
 			store.ErrGone, store.ErrForeign, store.ErrTooMany, store.ErrSame,
@@ -90,7 +94,13 @@ func (c *Chat) publish(ctx context.Context, put func(store.Message) (store.Publi
 		}
 		return p, err
 	})
+	if err == nil {
+		c.metrics.stored(rec.Kind, p, time.Since(began))
+	}
+	return p, err
 }
+
+const tracer = "github.com/chatcluster/chatcluster/chatserver/chat"
 
 // retryUntilFinal is Retry for what can be refused for good.
 func retryUntilFinal(ctx context.Context, final error, f func() error) (struct{}, error) {
@@ -214,7 +224,7 @@ func (c *Chat) amend(ctx context.Context, user string, req protocol.Request, a s
 		return protocol.Event{}, err
 	}
 	rec.User, rec.Time, rec.ID, rec.Ref = user, time.Now().UnixMilli(), req.ID, req.Ref
-	published, err := c.publish(ctx, func(m store.Message) (store.Published, error) {
+	published, err := c.publish(ctx, func(ctx context.Context, m store.Message) (store.Published, error) {
 		a.Message, a.Ref = m, req.Ref
 		return c.store.Amend(ctx, a)
 	}, req, rec)

@@ -92,12 +92,15 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 	defer c.handling.Unlock()
 	if err := h.enter(ctx, c); err != nil {
 		close(c.gone)
+		h.metrics.refused.WithLabelValues(t.Protocol(), reason(err)).Inc()
 		return nil, err
 	}
 	if err := c.greet(ctx); err != nil {
 		c.detach()
+		h.metrics.refused.WithLabelValues(t.Protocol(), reason(err)).Inc()
 		return nil, err
 	}
+	h.metrics.opened.WithLabelValues(t.Protocol()).Inc()
 	return c, nil
 }
 
@@ -202,12 +205,17 @@ func (w *window) allow(now time.Time) bool {
 }
 
 // Detach ends the client: its rooms no longer count it and its session is
-// released. It is called when the connection's reader has ended.
-func (c *Client) Detach() {
+// released. It is called when the connection's reader has ended. code is the
+// WebSocket close code that the connection ended with.
+func (c *Client) Detach(code int) {
 	c.handling.Lock()
 	defer c.handling.Unlock()
 	if !c.detached {
 		c.detach()
+		if c.isBroken() {
+			code = protocol.CloseAbnormal
+		}
+		c.hub.metrics.closed.WithLabelValues(c.transport.Protocol(), codeLabel(code)).Inc()
 	}
 }
 

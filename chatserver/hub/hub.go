@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
@@ -47,6 +49,7 @@ type Config struct {
 	Notify          func(chat.Record) // see chat.Config
 	Log             *slog.Logger
 	Registerer      prometheus.Registerer
+	Traces          trace.TracerProvider // optional
 }
 
 // Hub is one chat server's share of the chat.
@@ -57,6 +60,7 @@ type Hub struct {
 	relay   *relay.Relay
 	log     *slog.Logger
 	metrics *metrics
+	tracer  trace.Tracer
 	cores   int
 	tasks   tasks
 
@@ -94,7 +98,11 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
 		followers: map[string]map[*user]struct{}{},
 	}
-	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Notify: cfg.Notify, Log: cfg.Log}, st)
+	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Notify: cfg.Notify, Log: cfg.Log, Registerer: cfg.Registerer}, st)
+	if cfg.Traces == nil {
+		cfg.Traces = noop.NewTracerProvider()
+	}
+	h.tracer = cfg.Traces.Tracer("github.com/chatcluster/chatcluster/chatserver/hub")
 	h.metrics = newMetrics(cfg.Registerer, h)
 	h.tasks.ctx, h.tasks.cancel = context.WithCancel(context.Background())
 	return h

@@ -91,7 +91,7 @@ func (s *server) attach(t *testing.T, login hub.Login, o hub.AttachOptions) *per
 	if err != nil {
 		t.Fatalf("%s cannot attach: %v", login.User, err)
 	}
-	t.Cleanup(c.Detach)
+	t.Cleanup(func() { c.Detach(protocol.CloseNormal) })
 	return &person{c, tr}
 }
 
@@ -456,7 +456,7 @@ func TestAClientResumesWhereItLeftOff(t *testing.T) {
 						t.Errorf("joined as %+v, want all recovered after %d", j, c.after)
 					}
 					p.expectOffsets(t, "Lobby", c.after+1, 700)
-					p.Detach()
+					p.Detach(protocol.CloseNormal)
 				}
 			})
 		}
@@ -485,7 +485,7 @@ func TestAResumeThatCannotBeCompleteSaysSo(t *testing.T) {
 			if j.Recovered == nil || *j.Recovered || j.Offset != 400 {
 				t.Errorf("joined as %+v, want not recovered and the position 400", j)
 			}
-			p.Detach()
+			p.Detach(protocol.CloseNormal)
 		})
 	}
 }
@@ -524,7 +524,7 @@ func TestASlowClientIsCutOffAloneAndLosesNothing(t *testing.T) {
 	carol.tr.expectClosed(t, protocol.CloseSlow)
 	unblock()
 	bob.expectOffsets(t, "Lobby", 1, 200)
-	carol.Detach()
+	carol.Detach(protocol.CloseNormal)
 
 	seen := carol.offsets("Lobby")
 	back := one.attach(t, one.account(t, "carol"), hub.AttachOptions{Full: true})
@@ -543,16 +543,16 @@ func TestASecondLoginIsRefusedButNotForEver(t *testing.T) {
 			t.Fatalf("the second login got %v, want ErrOnline", err)
 		}
 		// The same session may have more connections: a browser's other tab.
-		two.attach(t, hub.Login{User: "alice", Session: "alice-session"}, hub.AttachOptions{}).Detach()
-		alice.Detach()
-		two.attach(t, other, hub.AttachOptions{}).Detach()
+		two.attach(t, hub.Login{User: "alice", Session: "alice-session"}, hub.AttachOptions{}).Detach(protocol.CloseNormal)
+		alice.Detach(protocol.CloseNormal)
+		two.attach(t, other, hub.AttachOptions{}).Detach(protocol.CloseNormal)
 
 		one.attach(t, one.account(t, "alice"), hub.AttachOptions{})
 		one.stop() // nothing is released
 		eventually(t, "the crashed server's login to lapse", func() bool {
 			c, err := two.Attach(t.Context(), other, &recorder{}, hub.AttachOptions{})
 			if err == nil {
-				c.Detach()
+				c.Detach(protocol.CloseNormal)
 			}
 			return err == nil
 		})
@@ -675,7 +675,7 @@ func TestDrainSendsEverybodyAwayAndLosesNothing(t *testing.T) {
 			for n := 0; p.tr.open(); n++ {
 				p.says(t, "Lobby", "text", fmt.Sprintf("%d-%d", i, n))
 			}
-			p.Detach()
+			p.Detach(protocol.CloseNormal)
 		})
 	}
 	one.Drain(t.Context())

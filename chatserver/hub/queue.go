@@ -19,6 +19,7 @@ type queue struct {
 	writing bool
 	closed  bool          // nothing more is queued
 	dropped bool          // and what was queued is not to be written
+	broken  bool          // because a write failed
 	written chan struct{} // closed when something was written; nil: nobody waits
 	after   *closing
 }
@@ -228,7 +229,7 @@ func (c *Client) wrote(frames []*Frame, reached, size int, left bool) {
 func (c *Client) fail() {
 	c.queue.Lock()
 	c.queue.dropLocked()
-	c.queue.writing = false
+	c.queue.writing, c.queue.broken = false, true
 	c.queue.Unlock()
 	c.transport.Close(protocol.CloseNormal, "")
 }
@@ -289,4 +290,11 @@ func (c *Client) isClosing() bool {
 	c.queue.Lock()
 	defer c.queue.Unlock()
 	return c.queue.closed
+}
+
+// isBroken says whether the connection ended because nothing could be written to it.
+func (c *Client) isBroken() bool {
+	c.queue.Lock()
+	defer c.queue.Unlock()
+	return c.queue.broken
 }

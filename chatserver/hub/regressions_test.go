@@ -115,7 +115,7 @@ func TestAClientThatGivesUpWhileEnteringLeavesNothingBehind(t *testing.T) {
 	if err != nil {
 		t.Fatalf("attaching ends with the caller's context: %v", err)
 	}
-	c.Detach()
+	c.Detach(protocol.CloseNormal)
 	two.attach(t, two.login(t, "alice", "another"), hub.AttachOptions{})
 }
 
@@ -131,7 +131,7 @@ func TestARefusedLoginLeavesNothingBehind(t *testing.T) {
 	if err := two.store.RemoveLogin(t.Context(), "alice", "another"); err != nil {
 		t.Fatal(err)
 	}
-	alice.Detach()
+	alice.Detach(protocol.CloseNormal)
 	if _, err := two.Attach(t.Context(), refused, &recorder{}, hub.AttachOptions{}); !errors.Is(err, hub.ErrLoggedOut) {
 		t.Fatalf("an ended session got %v, want ErrLoggedOut", err)
 	}

@@ -7,9 +7,14 @@ import (
 	"net"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/chatcluster/chatcluster/chatserver/chat"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
 	"github.com/chatcluster/chatcluster/chatserver/store"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 )
 
 // requestTime bounds how long one request may wait for Redis.
@@ -26,7 +31,12 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 	if c.detached || c.isClosing() || !c.allowed(req) {
 		return
 	}
+	ctx, span := c.hub.tracer.Start(ctx, "request", trace.WithSpanKind(trace.SpanKindServer))
+	defer span.End()
 	err := c.dispatch(ctx, req)
+	kind, code := outcome(req, err)
+	c.hub.metrics.requests.WithLabelValues(kind, code).Inc()
+	c.traced(ctx, kind, code)
 	if err == nil {
 		return
 	}
@@ -45,6 +55,20 @@ func (c *Client) Handle(ctx context.Context, req protocol.Request) {
 		// Messages that the client sent after this one must not overtake it.
 		// Connecting again makes the client send all of them again, in order.
 		c.close(protocol.CloseServiceRestart, "a message could not be stored: connect again and send it again with the same id")
+	}
+}
+
+// traced tells the span of a request what it was and what came of it.
+func (c *Client) traced(ctx context.Context, kind, code string) {
+	span := trace.SpanFromContext(ctx)
+	if !span.IsRecording() {
+		return
+	}
+	span.SetName(c.transport.Protocol() + " " + kind)
+	span.SetAttributes(attribute.String("chat.request", kind), attribute.String("chat.code", code),
+		attribute.String("request_id", telemetry.RequestID(ctx)))
+	if code == protocol.CodeUnavailable {
+		span.SetStatus(codes.Error, "the chat's storage did not answer")
 	}
 }
 
@@ -133,7 +157,6 @@ func (c *Client) send(ctx context.Context, req protocol.Request) error {
 		return err
 	}
 	req.Room = r.name
-	start := time.Now()
 	ack, err := c.hub.chat.Do(ctx, c.login.User, req)
 	var refusal *chat.Refusal
 	if errors.As(err, &refusal) && refusal.Code == protocol.CodeNoRoom {
@@ -145,8 +168,6 @@ func (c *Client) send(ctx context.Context, req protocol.Request) error {
 	if err != nil {
 		return err
 	}
-	c.hub.metrics.published.Inc()
-	c.hub.metrics.publishTime.Observe(time.Since(start).Seconds())
 	if req.ID != "" {
 		c.Event(ack)
 	}

@@ -222,6 +222,7 @@ func (r *room) append(entry store.Entry) {
 	r.recent[offset%recentFrames] = f
 	r.trimRecent()
 	r.broadcast(f)
+	r.hub.metrics.arrived(event)
 }
 
 // forget leaves only the place of a deleted message in memory: who resumes from

@@ -80,7 +80,7 @@ func TestAConnectionThatTakesLittleAtATimeGetsEverythingInOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.Detach)
+	t.Cleanup(func() { c.Detach(protocol.CloseNormal) })
 	bob := &person{c, &tr.recorder}
 	bob.Handle(t.Context(), protocol.Request{Type: protocol.TypeJoin, Room: "Lobby"})
 	for n := range 300 {

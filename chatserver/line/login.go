@@ -82,7 +82,7 @@ func (c *session) logOut() {
 		c.fail(protocol.CodeNotLoggedIn, "nobody is logged in here")
 		return
 	}
-	c.leave()
+	c.leave(protocol.CloseNormal)
 	c.say("you are logged out")
 }
 

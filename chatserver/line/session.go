@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -44,6 +45,7 @@ type session struct {
 	failures int
 
 	mu     sync.Mutex
+	code   int  // that the hub ended the connection with; 0: it did not
 	ending bool // goodbye was said: what still comes is read and dropped
 }
 
@@ -53,6 +55,7 @@ func serve(s *Server, conn *tls.Conn, addr netip.Addr) {
 		server: s, ctx: telemetry.WithRequestID(s.ctx, telemetry.NewRequestID()), conn: watched, tls: conn, addr: addr,
 		lines: newReader(watched, s.MaxMessageBytes+lineRoom),
 	}
+	code := protocol.CloseInternal
 	defer func() {
 		// Nobody else's conversation ends because of what one connection made happen.
 		if p := recover(); p != nil {
@@ -60,9 +63,23 @@ func serve(s *Server, conn *tls.Conn, addr netip.Addr) {
 		}
 		_ = watched.Close()
 	}()
-	defer c.leave()
+	defer func() { c.leave(code) }()
 	err := c.run()
-	s.Log.DebugContext(c.ctx, "connection ended", "user", c.login.User, "error", err)
+	code = c.endedWith(err)
+	s.Log.DebugContext(c.ctx, "connection ended", "user", c.login.User, "code", code, "error", err)
+}
+
+// endedWith is what a WebSocket's close code would be.
+func (c *session) endedWith(err error) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.code != 0:
+		return c.code
+	case c.ending || errors.Is(err, io.EOF):
+		return protocol.CloseNormal
+	}
+	return protocol.CloseAbnormal
 }
 
 // run reads lines until the connection ends.
@@ -96,7 +113,7 @@ func (c *session) next() (string, error) {
 		case c.client == nil:
 			c.goodbye("nobody has logged in: closing")
 		case c.conn.Silent() >= idle:
-			c.leave()
+			c.leave(protocol.CloseNormal)
 			c.goodbye("nothing was said for a long time: closing")
 		}
 	}
@@ -181,12 +198,12 @@ func (c *session) bye(reason string) {
 	c.goodbye(reason)
 }
 
-// leave makes the hub forget the connection, and the session with it.
-func (c *session) leave() {
+// leave makes the hub forget the connection, which ended with code, and the session with it.
+func (c *session) leave(code int) {
 	if c.client == nil {
 		return
 	}
-	c.client.Detach()
+	c.client.Detach(code)
 	c.client = nil
 	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
 	defer cancel()
@@ -205,9 +222,9 @@ func (c *session) WriteBuffers(bufs *net.Buffers) error { return c.conn.WriteBuf
 // TryWrite leaves everything to WriteBuffers: terminals are few.
 func (*session) TryWrite(*net.Buffers) error { return nil }
 
-// Close says the reason and ends the connection. The code means nothing here.
-func (c *session) Close(_ int, reason string) {
-	if c.isEnding() {
+// Close says the reason and ends the connection. The code is for the metrics alone.
+func (c *session) Close(code int, reason string) {
+	if !c.endWith(code) {
 		return
 	}
 	if !c.server.begin() {
@@ -232,6 +249,20 @@ func (c *session) goodbye(reason string) {
 		_, _ = c.conn.Write(e.AppendLine(nil))
 	}
 	_ = c.tls.CloseWrite()
+}
+
+// endWith notes the first code that the connection is ended with; false if it is
+// ending already.
+func (c *session) endWith(code int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return false
+	}
+	if c.code == 0 {
+		c.code = code
+	}
+	return true
 }
 
 // end makes what is read from now on be dropped, and soon end; false if it did

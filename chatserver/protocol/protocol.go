@@ -136,8 +136,10 @@ const (
 // WebSocket close codes that this server sends beyond RFC 6455's own uses.
 const (
 	CloseNormal         = 1000
+	CloseAbnormal       = 1006 // never sent: the connection broke
 	CloseRateLimit      = 1008 // over the message rate
 	CloseTooBig         = 1009 // frame over the limit
+	CloseInternal       = 1011 // never sent: a defect of the server ended the connection
 	CloseServiceRestart = 1012 // drain: connect again, to another server
 	CloseUnauthorized   = 4401 // the session was ended or the token expired
 	CloseSlow           = 4408 // the client reads slower than it is sent to: connect again and resume

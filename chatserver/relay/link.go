@@ -206,6 +206,7 @@ func (l *link) read(ctx context.Context, ps *redis.PubSub) error {
 
 func (l *link) deliver(m *redis.Message) {
 	if m.Channel != l.probe {
+		l.relay.received.Add(1)
 		l.relay.handler.Live(m.Channel, []byte(m.Payload))
 		return
 	}

@@ -95,6 +95,7 @@ func (r *Relay) keep(ctx context.Context, l *link) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.broken++
 	delete(r.links, l.addr)
 	r.lastErr = fmt.Errorf("subscriptions at Redis %s: %w", l.addr, err)
 	h := r.holdoffs[l.addr]

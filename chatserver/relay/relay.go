@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -51,11 +52,14 @@ type Relay struct {
 	handler Handler // set once, by Run
 	sharded bool    // set once, by Run, before any link
 
+	received atomic.Uint64 // messages that came
+
 	mu       sync.Mutex
 	subs     map[string]*subscription // all that are wanted
 	unplaced map[string]*subscription // those of them without a link
 	links    map[string]*link         // by address of the master
 	holdoffs map[string]*holdoff      // by address of a master whose link failed
+	broken   uint64                   // links that ended
 	lastErr  error                    // why a link ended or a channel has none
 	health   error
 }
@@ -157,6 +161,21 @@ func (r *Relay) Unsubscribe(channel string) {
 	if s.link != nil {
 		s.link.touch(channel)
 	}
+}
+
+// Stats are for metrics.
+type Stats struct {
+	Channels int    // that are wanted
+	Links    int    // connections that carry their subscriptions
+	Broken   uint64 // such connections that ended, since the start
+	Received uint64 // messages that came, since the start
+}
+
+// Stats are those of now.
+func (r *Relay) Stats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Stats{Channels: len(r.subs), Links: len(r.links), Broken: r.broken, Received: r.received.Load()}
 }
 
 // unplace puts a subscription into the line for a link. r.mu is held.

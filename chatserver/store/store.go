@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -55,7 +56,8 @@ type Options struct {
 	// Durable 0 is enough where there are none.
 	Replicas int
 
-	Log *slog.Logger // optional: what an operator of Redis should know
+	Log        *slog.Logger          // optional: what an operator of Redis should know
+	Registerer prometheus.Registerer // optional: of metrics; for one store that opens
 }
 
 // Store is safe for concurrent use.
@@ -125,6 +127,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	s.newName()
 	if err := s.start(ctx); err != nil {
 		return nil, errors.Join(err, client.Close())
+	}
+	if o.Registerer != nil {
+		if err := observe(client, o.Registerer); err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
 	}
 	s.publishes = newBatcher(s.runOne, s.flush)
 	s.lookups = newBatcher(nil, s.lookUpKeys)

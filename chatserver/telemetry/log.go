@@ -8,16 +8,23 @@ import (
 	"context"
 	"io"
 	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // NewLog makes a log that writes lines of text, or of JSON for machines, which
-// tell the request they belong to.
-func NewLog(w io.Writer, text bool, level slog.Leveler) *slog.Logger {
+// tell the request they belong to. What is logged goes to others too, if there are
+// any.
+func NewLog(w io.Writer, text bool, level slog.Leveler, others ...slog.Handler) *slog.Logger {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: readable}
+	var lines slog.Handler = slog.NewJSONHandler(w, o)
 	if text {
-		return slog.New(handler{slog.NewTextHandler(w, o)})
+		lines = slog.NewTextHandler(w, o)
 	}
-	return slog.New(handler{slog.NewJSONHandler(w, o)})
+	if len(others) > 0 {
+		lines = slog.NewMultiHandler(append([]slog.Handler{lines}, others...)...)
+	}
+	return slog.New(handler{lines})
 }
 
 // readable writes durations as flags have them, with their unit: JSON would have
@@ -35,6 +42,9 @@ type handler struct{ slog.Handler }
 func (h handler) Handle(ctx context.Context, r slog.Record) error {
 	if id := RequestID(ctx); id != "" {
 		r.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsSampled() {
+		r.AddAttrs(slog.String("trace_id", span.TraceID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

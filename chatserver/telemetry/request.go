@@ -36,7 +36,7 @@ func AcceptRequestID(given string) string {
 	if given == "" || len(given) > maxRequestID || strings.ContainsFunc(given, strange) {
 		return NewRequestID()
 	}
-	return given
+	return strings.Clone(given) // not a part of all the headers, for as long as a WebSocket lives
 }
 
 func strange(r rune) bool {

@@ -41,7 +41,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, why 
 		code = protocol.CodeTooLong
 	case http.StatusTooManyRequests:
 		code = protocol.CodeLimit
-	case http.StatusServiceUnavailable:
+	case http.StatusInternalServerError, http.StatusServiceUnavailable:
 		code = protocol.CodeUnavailable
 	}
 	s.answer(w, r, status, message{why, code})
@@ -157,6 +157,11 @@ POST /logout        {"token": "..."}                         end the token's ses
 GET  /health                                                 is it up?
 GET  /ws            WebSocket, with Authorization: Bearer <token>
 `
+
+// mistake is what a defect does, so that operators see whether they would be told of one.
+func mistake(http.ResponseWriter, *http.Request) {
+	panic("no defect: somebody asked for /debug-sentry")
+}
 
 // nothingHere tells a wrong method on a right path from a wrong path.
 func (s *Server) nothingHere(mux *http.ServeMux) http.HandlerFunc {

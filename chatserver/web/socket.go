@@ -38,7 +38,7 @@ type socket struct {
 	conn   *watchdog.Conn // both read after opened; nil if the handshake failed
 
 	pinged   bool          // since the peer was last heard; the watchdog's alone
-	closing  atomic.Bool   // Close was called
+	closing  atomic.Int32  // the code that Close was called with; 0: it was not
 	farewell chan struct{} // closed when what Close began has ended
 }
 
@@ -53,8 +53,9 @@ func newSocket(s *Server, r *http.Request, who account.Caller) *socket {
 // serve runs the connection until it ends.
 func (c *socket) serve(client *hub.Client) {
 	log := c.server.Log.With("user", c.who.User)
+	code := protocol.CloseInternal
 	defer c.end()
-	defer client.Detach()
+	defer func() { client.Detach(code) }()
 	defer func() {
 		// Nobody else's conversation ends because of what one connection made happen.
 		if p := recover(); p != nil {
@@ -62,12 +63,25 @@ func (c *socket) serve(client *hub.Client) {
 		}
 	}()
 	err := c.read(client)
-	log.DebugContext(c.ctx, "connection ended", "error", err)
+	code = c.endedWith(err)
+	log.DebugContext(c.ctx, "connection ended", "code", code, "error", err)
+}
+
+// endedWith is the code that the connection ended with: ours, if it was us who
+// ended it, or the peer's.
+func (c *socket) endedWith(err error) int {
+	if code := c.closing.Load(); code != 0 {
+		return int(code)
+	}
+	if code := websocket.CloseStatus(err); code != -1 {
+		return int(code)
+	}
+	return protocol.CloseAbnormal
 }
 
 // end frees the connection, after the peer was told why if it is to be.
 func (c *socket) end() {
-	if c.closing.Load() {
+	if c.closing.Load() != 0 {
 		<-c.farewell
 	}
 	_ = c.ws.CloseNow()
@@ -120,7 +134,7 @@ func (c *socket) read(client *hub.Client) error {
 			client.Event(protocol.Event{Type: protocol.TypeError, Code: protocol.CodeBadRequest, Message: err.Error()})
 		case err != nil:
 			return err
-		case !c.closing.Load():
+		case c.closing.Load() == 0:
 			mistakes = 0
 			if account.Handles(req) {
 				c.manage(client, req)
@@ -184,7 +198,7 @@ func (c *socket) silent(conn *watchdog.Conn, d time.Duration) {
 		c.pinged = false
 	case d >= c.server.IdleTimeout:
 		conn.Cut()
-	case !c.pinged && !c.closing.Load():
+	case !c.pinged && c.closing.Load() == 0:
 		c.pinged = true
 		// A write may block for as long as the watchdog, who calls, lets it. While
 		// the connection is watched its goroutine runs, so the count is above zero.
@@ -229,7 +243,7 @@ func (c *socket) TryWrite(bufs *net.Buffers) error {
 // cut off for being slow gets the time of one write more to read up to the frame
 // that tells it so.
 func (c *socket) Close(code int, reason string) {
-	if c.closing.Swap(true) {
+	if !c.closing.CompareAndSwap(0, int32(code)) {
 		return
 	}
 	if !c.server.begin() {

@@ -58,7 +58,7 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	if err := c.open(w, r, offered); err != nil {
 		s.Log.DebugContext(r.Context(), "WebSocket handshake failed", "error", err)
 		if client != nil {
-			client.Detach()
+			client.Detach(protocol.CloseAbnormal)
 		}
 		return
 	}

@@ -15,6 +15,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
@@ -32,7 +35,7 @@ const (
 	maxBody       = 8 << 10          // bytes, messages apart; a public key is the largest thing
 )
 
-// Config is what a Server needs; all of it is required but Push and Origins.
+// Config is what a Server needs; all of it is required but Push, Origins, Registerer and Traces.
 type Config struct {
 	Accounts  *account.Accounts
 	Hub       *hub.Hub
@@ -46,12 +49,16 @@ type Config struct {
 	PingEvery       time.Duration // a peer silent for so long is pinged,
 	IdleTimeout     time.Duration // and for so long, cut
 	Log             *slog.Logger
+	Registerer      prometheus.Registerer
+	Traces          trace.TracerProvider // optional
+	ErrorTracker    bool                 // errors in Log reach one
 }
 
 // Server serves one listener.
 type Server struct {
 	Config
 	origins  origins
+	metrics  *metrics
 	http     *http.Server
 	watchdog *watchdog.Watchdog
 	ctx      context.Context // of all WebSocket connections, which outlive the requests that made them
@@ -68,7 +75,7 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{Config: c, origins: allowed, watchdog: watchdog.New(writeTimeout)}
+	s := &Server{Config: c, origins: allowed, metrics: newMetrics(c.Registerer), watchdog: watchdog.New(writeTimeout)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.Handler(),
@@ -85,7 +92,7 @@ func New(c Config) (*Server, error) {
 // Handler answers all requests.
 func (s *Server) Handler() http.Handler {
 	mux := s.routes()
-	return identified(s.logged(secured(s.shared(mux))))
+	return identified(s.traced(s.observed(secured(s.shared(compressed(mux))))))
 }
 
 func (s *Server) routes() *routes {
@@ -96,6 +103,9 @@ func (s *Server) routes() *routes {
 	s.handlePush(mux)
 	mux.HandleFunc("GET /health", s.health)
 	mux.HandleFunc("GET /ws", s.upgrade)
+	if s.ErrorTracker {
+		mux.Handle("GET /debug-sentry", s.limited(address.Auth, mistake))
+	}
 	mux.HandleFunc("GET /{$}", s.root)
 	mux.HandleFunc("/", s.nothingHere(mux.ServeMux))
 	return mux

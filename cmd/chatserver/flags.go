@@ -10,6 +10,7 @@ import (
 
 	"github.com/chatcluster/chatcluster/chatserver"
 	"github.com/chatcluster/chatcluster/chatserver/notify"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry/tracing"
 )
 
 const description = `A chat server: WebSocket and HTTPS for programs, a TLS line protocol for terminals. It keeps nothing itself: all of it is in Redis, so that any number of servers act as one.
@@ -87,6 +88,10 @@ type flags struct {
 	NotifyText        bool   `help:"Put the text of messages into notifications, where push services keep them encrypted and the webhook reads them." group:"Notifications"`
 	NotifyTries       int    `help:"How often a notification is tried before it is given up: 12 take about 40 minutes." default:"12" group:"Notifications"`
 
+	OTLPEndpoint string  `name:"otlp-endpoint" env:"CHATSERVER_OTLP_ENDPOINT,OTEL_EXPORTER_OTLP_ENDPOINT" help:"URL of an OpenTelemetry collector to send traces to, by OTLP over HTTP, like http://collector:4318. Its headers, timeout and certificates are read from the variables OTEL_EXPORTER_OTLP_*." placeholder:"URL" group:"Telemetry"`
+	TraceRatio   float64 `help:"Share of the traces that begin here to send, from 0 to 1. Those of a trusted proxy are sent if the proxy sends them." default:"0.1" group:"Telemetry"`
+	SentryDSN    string  `name:"sentry-dsn" env:"CHATSERVER_SENTRY_DSN,SENTRY_DSN" help:"Where to report what the log tells as an error to Sentry. GET /debug-sentry then makes one, to try it." placeholder:"URL" group:"Telemetry"`
+
 	DrainWindow time.Duration `help:"After SIGTERM, how long clients are spread over while they are sent to other servers." default:"20s" group:"Running"`
 	LogLevel    slog.Level    `help:"Least severe messages to log: debug, info, warn or error. It can be changed while the server runs: see docs/operations.md." default:"info" group:"Running"`
 	LogFormat   string        `help:"How to write the log (${enum}); auto is text with --dev, else json." enum:"auto,json,text" default:"auto" group:"Running"`
@@ -126,8 +131,10 @@ func (f flags) config(log *slog.Logger, level *slog.LevelVar) (chatserver.Config
 			WebhookURL: f.WebhookURL, WebhookSecretFile: f.WebhookSecretFile,
 			Text: f.NotifyText, Tries: f.NotifyTries,
 		},
-		DrainWindow: f.DrainWindow,
-		Dev:         f.Dev, Log: log, LogLevel: level,
+		Traces:       tracing.Options{Endpoint: f.OTLPEndpoint, Ratio: f.TraceRatio},
+		ErrorTracker: f.SentryDSN != "",
+		DrainWindow:  f.DrainWindow,
+		Dev:          f.Dev, Log: log, LogLevel: level,
 	}, nil
 }
 

@@ -156,7 +156,7 @@ func TestEveryFlagHasAnEnvironmentVariableOfItsName(t *testing.T) {
 			continue
 		}
 		want := "CHATSERVER_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
-		if !slices.Equal(flag.Envs, []string{want}) {
+		if len(flag.Envs) == 0 || flag.Envs[0] != want { // others are what the whole field calls it
 			t.Errorf("--%s has %q, want %s", flag.Name, flag.Envs, want)
 		}
 	}

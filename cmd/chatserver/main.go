@@ -10,12 +10,14 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatcluster/chatcluster/chatserver"
 	"github.com/chatcluster/chatcluster/chatserver/telemetry"
+	"github.com/chatcluster/chatcluster/chatserver/telemetry/sentrylog"
 )
 
 // version is set by the linker.
@@ -56,7 +58,11 @@ func run(f flags) error {
 
 	level := new(slog.LevelVar)
 	level.Set(f.LogLevel)
-	log := telemetry.NewLog(os.Stderr, f.textLog(), level)
+	log, flush, err := f.log(level)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	redis.SetLogger(redisLog{log})
 	config, err := f.config(log, level)
 	if err != nil {
@@ -77,6 +83,24 @@ func run(f flags) error {
 	}
 	return nil
 }
+
+// log makes the server's log; flush sends what is on its way when the process ends.
+func (f flags) log(level *slog.LevelVar) (log *slog.Logger, flush func(), err error) {
+	if f.SentryDSN == "" {
+		return telemetry.NewLog(os.Stderr, f.textLog(), level), func() {}, nil
+	}
+	node, err := f.node()
+	if err != nil {
+		return nil, nil, err
+	}
+	errors, err := sentrylog.New(sentrylog.Options{DSN: f.SentryDSN, Release: "chatserver@" + version, Instance: node})
+	if err != nil {
+		return nil, nil, fmt.Errorf("--sentry-dsn: %w", err)
+	}
+	return telemetry.NewLog(os.Stderr, f.textLog(), level, errors), func() { errors.Flush(flushTime) }, nil
+}
+
+const flushTime = 2 * time.Second
 
 // reload sets the log level anew with each SIGHUP, as everything says that would
 // say it at a start: most likely the file has changed.
