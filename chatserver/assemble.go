@@ -10,6 +10,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/address"
 	"github.com/chatcluster/chatcluster/chatserver/auth"
 	chats "github.com/chatcluster/chatcluster/chatserver/chat"
+	"github.com/chatcluster/chatcluster/chatserver/handshake"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/line"
 	"github.com/chatcluster/chatcluster/chatserver/relay"
@@ -65,6 +66,8 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Registerer:      s.metrics,
 		Traces:          s.tracer(),
 	}, st, relay.New(st.Client(), s.config.NodeID, s.log))
+	// One core less than all may be busy with those who come, as with passwords.
+	gate := handshake.NewGate(runtime.GOMAXPROCS(0) - 1)
 	accounts := account.New(account.Config{
 		Store: st, Hub: h,
 		// A password costs a core some 60 ms: one core less than all may be busy with them.
@@ -75,7 +78,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		Guesses: s.config.LoginAttemptsPerHour, Registerer: s.metrics,
 	})
 	w, err := web.New(web.Config{
-		Accounts: accounts, Hub: h, Addresses: addresses, Push: s.notify,
+		Accounts: accounts, Hub: h, Addresses: addresses, Handshakes: gate, Push: s.notify,
 		Origins:         s.config.AllowedOrigins,
 		DefaultRoom:     s.config.DefaultRoom,
 		MaxMessageBytes: s.config.MaxMessageBytes,
@@ -91,7 +94,7 @@ func (s *Server) assemble(st *store.Store) (*chat, error) {
 		return nil, err
 	}
 	l := line.New(line.Config{
-		Accounts: accounts, Hub: h, Addresses: addresses,
+		Accounts: accounts, Hub: h, Addresses: addresses, Handshakes: gate,
 		MaxMessageBytes: s.config.MaxMessageBytes,
 		LoginTimeout:    lineLoginTimeout,
 		IdleTimeout:     lineIdleTimeout,

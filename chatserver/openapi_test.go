@@ -77,6 +77,13 @@ func TestEveryDocumentedCallAnswersAsDocumented(t *testing.T) {
 		if resp.StatusCode == http.StatusNoContent {
 			return nil
 		}
+		_, query, _ := strings.Cut(path, "?")
+		for _, part := range strings.Split(query, "&") {
+			name, _, _ := strings.Cut(part, "=")
+			if name != "" && item.GetOperation(method).Parameters.GetByInAndName("query", name) == nil {
+				t.Errorf("%s takes %s in its query, which is not in the document", route, name)
+			}
+		}
 		schema := documented.Value.Content["application/json"].Schema.Value
 		if err := schema.VisitJSON(answer); err != nil {
 			t.Errorf("%s answered %v: %v", route, answer, err)
@@ -112,7 +119,7 @@ func TestEveryDocumentedCallAnswersAsDocumented(t *testing.T) {
 	own("GET /api/sessions", "")
 	do("DELETE /api/sessions/{id}", "/api/sessions/"+ended.Session, "")
 	own("POST /api/logout-everywhere", "", bearing(everywhere.Token)...)
-	own("GET /api/users", "")
+	do("GET /api/users", "/api/users?prefix=a&after=b&limit=3", "")
 	own("GET /api/push/key", "")
 	own("POST /api/push/subscriptions", subscriptionTo(t, "https://push.example.com/x"))
 	own("DELETE /api/push/subscriptions", `{"endpoint":"https://push.example.com/x"}`)
@@ -132,7 +139,7 @@ func TestEveryDocumentedCallAnswersAsDocumented(t *testing.T) {
 	in("GET", "/present", "")
 	in("POST", "/invitations", fmt.Sprintf(`{"to":%q}`, b))
 	offset = in("POST", "/messages", `{"id":"1","message":"hello"}`)["offset"]
-	in("GET", "/messages", "")
+	do("GET /api/rooms/{room}/messages", "/api/rooms/"+room+"/messages?before=9&limit=5", "")
 	in("PATCH", "/messages/{offset}", `{"message":"hello!"}`)
 	in("PUT", "/messages/{offset}/reactions/{emoji}", "")
 	in("DELETE", "/messages/{offset}/reactions/{emoji}", "")

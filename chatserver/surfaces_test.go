@@ -2,6 +2,7 @@ package chatserver_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -14,6 +15,8 @@ func TestTheSameIsRefusedForTheSameReasonOnAllSurfaces(t *testing.T) {
 		private := unique("private")
 		owner.call(201, "POST", "/rooms", fmt.Sprintf(`{"room":%q}`, room))
 		owner.call(201, "POST", "/rooms", fmt.Sprintf(`{"room":%q,"kind":"private"}`, private))
+		secret, long := unique("secret"), strings.Repeat("a", 4097)
+		owner.call(201, "POST", "/rooms", fmt.Sprintf(`{"room":%q,"encrypted":true}`, secret))
 		foreign := owner.call(201, "POST", "/rooms/"+room+"/messages", `{"message":"mine"}`)["offset"]
 
 		// Each surface has a user of its own, because a terminal wants to be a user's only login.
@@ -50,6 +53,18 @@ func TestTheSameIsRefusedForTheSameReasonOnAllSurfaces(t *testing.T) {
 				fmt.Sprintf(`{"type":"invite","room":%q,"to":"nobody_here"}`, room), "/invite nobody_here", "no_user"},
 			{"another's message", nil, "PATCH", fmt.Sprintf("%s/messages/%v", in, foreign), `{"message":"yours"}`, 403,
 				fmt.Sprintf(`{"type":"edit","room":%q,"ref":%v,"message":"yours"}`, room, foreign), fmt.Sprintf("/edit #%v yours", foreign), "forbidden"},
+			{"text for an encrypted room", func() {
+				caller.call(200, "PUT", "/rooms/"+secret+"/membership", "")
+				bob.enter(secret)
+				say(t, line, "/join "+secret)
+				expect(t, line, "you are in "+secret)
+			}, "POST", "/rooms/" + secret + "/messages", `{"message":"hello"}`, 403,
+				fmt.Sprintf(`{"type":"message","room":%q,"message":"hello"}`, secret), "hello", "plaintext_refused"},
+			{"a message that is too long", func() {
+				say(t, line, "/join "+room)
+				expect(t, line, "you are in "+room)
+			}, "POST", in + "/messages", fmt.Sprintf(`{"message":%q}`, long), 413,
+				fmt.Sprintf(`{"type":"message","room":%q,"message":%q}`, room, long), long, "too_long"},
 			{"no such message", nil, "DELETE", in + "/messages/4711", "", 404,
 				fmt.Sprintf(`{"type":"delete","room":%q,"ref":4711}`, room), "/delete #4711", "no_message"},
 			{"muted", func() { everybody("PUT", "mutes") }, "POST", in + "/messages", `{"message":"hello"}`, 403,
@@ -57,6 +72,9 @@ func TestTheSameIsRefusedForTheSameReasonOnAllSurfaces(t *testing.T) {
 			{"closed", func() { everybody("DELETE", "mutes"); owner.call(200, "PUT", in+"/closed", "") },
 				"POST", in + "/messages", `{"message":"hello"}`, 409,
 				fmt.Sprintf(`{"type":"message","room":%q,"message":"hello"}`, room), "hello", "room_closed"},
+			{"banned", func() { owner.call(200, "DELETE", in+"/closed", ""); everybody("PUT", "bans") },
+				"PUT", in + "/membership", "", 403,
+				fmt.Sprintf(`{"type":"join","room":%q}`, room), "/join " + room, "banned"},
 		} {
 			if c.before != nil {
 				c.before()

@@ -73,6 +73,34 @@ type Client struct {
 // Done is closed when the client is detached.
 func (c *Client) Done() <-chan struct{} { return c.gone }
 
+// movers is how many clients may come or go at a time, for each core.
+const movers = 4
+
+// move waits until a client may come or go.
+func (h *Hub) move(ctx context.Context) error {
+	select {
+	case h.moving <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h *Hub) moved() { <-h.moving }
+
+// moveSoon is move for who has to go whatever happens: while Redis hangs, those
+// before it would keep it for too long.
+func (h *Hub) moveSoon() (moved func()) {
+	ctx, cancel := context.WithTimeout(context.Background(), patienceToGo)
+	defer cancel()
+	if h.move(ctx) != nil {
+		return func() {}
+	}
+	return h.moved
+}
+
+const patienceToGo = time.Second
+
 // Attach makes a connection a client of its user: present, reachable, counted.
 // ErrDraining, ErrLoggedOut and store.ErrOnline say why it cannot be.
 func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOptions) (*Client, error) {
@@ -80,6 +108,10 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 	// to be let out again in order.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
 	defer cancel()
+	if err := h.move(ctx); err != nil {
+		return nil, err
+	}
+	defer h.moved()
 	c := &Client{
 		hub: h, login: login, transport: t, opts: o, life: h.life.Load(),
 		messages: window{limit: h.cfg.MessagesPer10s},
@@ -211,6 +243,7 @@ func (c *Client) Detach(code int) {
 	c.handling.Lock()
 	defer c.handling.Unlock()
 	if !c.detached {
+		defer c.hub.moveSoon()()
 		c.detach()
 		if c.isBroken() {
 			code = protocol.CloseAbnormal

@@ -63,6 +63,7 @@ type Hub struct {
 	tracer  trace.Tracer
 	cores   int
 	tasks   tasks
+	moving  chan struct{} // held by clients that come or go: a crowd of them must not keep messages from Redis
 
 	born  time.Time
 	pulse atomic.Int64 // nanoseconds from born to when this process last noted that it runs
@@ -104,6 +105,7 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 	}
 	h.tracer = cfg.Traces.Tracer("github.com/chatcluster/chatcluster/chatserver/hub")
 	h.metrics = newMetrics(cfg.Registerer, h)
+	h.moving = make(chan struct{}, movers*h.cores)
 	h.tasks.ctx, h.tasks.cancel = context.WithCancel(context.Background())
 	return h
 }
@@ -202,10 +204,17 @@ func (h *Hub) admit(ctx context.Context, c *Client) error {
 	if errors.Is(err, store.ErrOnline) {
 		// A connection that the user has just closed may still be leaving, and our
 		// list may still have a server that died a moment ago: ask once more.
+		h.moved() // others need not wait for it
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
 		case <-time.After(leaveTime):
+			err = nil
+		}
+		// Attach gives it back, so it is taken again whatever happened.
+		_ = h.move(context.WithoutCancel(ctx))
+		if err != nil {
+			return err
 		}
 		if err := h.listServers(ctx); err != nil {
 			return err

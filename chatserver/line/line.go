@@ -14,6 +14,7 @@ import (
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/address"
+	"github.com/chatcluster/chatcluster/chatserver/handshake"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
@@ -28,9 +29,10 @@ type Config struct {
 	Accounts        *account.Accounts
 	Hub             *hub.Hub
 	Addresses       *address.Limits
-	MaxMessageBytes int           // of a message's text
-	LoginTimeout    time.Duration // to log in after connecting
-	IdleTimeout     time.Duration // a connection on which so long nothing was said either way is closed
+	Handshakes      handshake.Gate // of all TLS listeners
+	MaxMessageBytes int            // of a message's text
+	LoginTimeout    time.Duration  // to log in after connecting
+	IdleTimeout     time.Duration  // a connection on which so long nothing was said either way is closed
 	Log             *slog.Logger
 }
 
@@ -56,7 +58,7 @@ func New(c Config) *Server {
 
 // Serve answers on ln, whose connections it wraps in TLS 1.3, until Shutdown or Close.
 func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
-	config = config.Clone()
+	config = handshake.Config(config)
 	config.MinVersion = tls.VersionTLS13
 	s.mu.Lock()
 	s.listener = ln
@@ -152,7 +154,7 @@ func (s *Server) handshake(nc net.Conn, config *tls.Config) (*tls.Conn, error) {
 	if err := nc.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
 		return nil, err
 	}
-	p, err := peek(nc)
+	p, err := peek(nc, s.Handshakes)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/handshake"
 )
 
 // tlsHandshake is the first byte of every TLS connection: the record type
@@ -14,11 +16,12 @@ const tlsHandshake = 0x16
 // peeked is a connection whose first byte was read already.
 type peeked struct {
 	net.Conn
+	handshake.Turn
 	first []byte // still to be read; at most one byte
 }
 
-func peek(nc net.Conn) (*peeked, error) {
-	p := &peeked{Conn: nc, first: make([]byte, 1)}
+func peek(nc net.Conn, gate handshake.Gate) (*peeked, error) {
+	p := &peeked{Conn: nc, Turn: gate.Turn(), first: make([]byte, 1)}
 	_, err := io.ReadFull(nc, p.first)
 	return p, err
 }
@@ -32,6 +35,16 @@ func (p *peeked) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return p.Conn.Read(b)
+}
+
+func (p *peeked) Write(b []byte) (int, error) {
+	p.End()
+	return p.Conn.Write(b)
+}
+
+func (p *peeked) Close() error {
+	p.End()
+	return p.Conn.Close()
 }
 
 // refusePlaintext tells somebody whose client speaks no TLS what to do. What

@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 
+	"github.com/chatcluster/chatcluster/chatserver/handshake"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
@@ -25,7 +26,7 @@ func (l *countedListener) Accept() (net.Conn, error) {
 		addr := l.server.Addresses.OfConn(nc)
 		release, ok := l.server.Addresses.Connect(addr)
 		if ok {
-			return &countedConn{Socket: watchdog.NewSocket(nc), release: release}, nil
+			return &countedConn{Socket: watchdog.NewSocket(nc), Turn: l.server.Handshakes.Turn(), release: release}, nil
 		}
 		l.server.Log.Info("connection refused: its address has as many as it may", "address", addr)
 		_ = nc.Close()
@@ -34,10 +35,17 @@ func (l *countedListener) Accept() (net.Conn, error) {
 
 type countedConn struct {
 	*watchdog.Socket
+	handshake.Turn
 	release func()
 }
 
+func (c *countedConn) Write(b []byte) (int, error) {
+	c.End()
+	return c.Socket.Write(b)
+}
+
 func (c *countedConn) Close() error {
+	c.End()
 	c.release()
 	return c.Socket.Close()
 }

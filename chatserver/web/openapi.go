@@ -57,7 +57,7 @@ var accountCalls = []accountCall{
 		Sessions []protocol.SessionInfo `json:"sessions"`
 	}{}},
 	{"DELETE /api/sessions/{id}", false, 200, "End one of the caller's sessions", nil, message{}},
-	{"GET /api/users", false, 200, "List users, by name: prefix, after, limit", nil, struct {
+	{"GET /api/users", false, 200, "List users, by name", nil, struct {
 		Users []userInfo `json:"users"`
 		Next  string     `json:"next,omitempty"`
 	}{}},
@@ -99,6 +99,16 @@ var accountCalls = []accountCall{
 	}{}},
 }
 
+// accountQueries are the queries of those calls that have one: a value of a type
+// whose fields are what it may have.
+var accountQueries = map[string]any{
+	"GET /api/users": struct {
+		Prefix string `json:"prefix"`
+		After  string `json:"after"`
+		Limit  int    `json:"limit"`
+	}{},
+}
+
 type refreshBody struct {
 	RefreshToken string `json:"refreshToken"`
 }
@@ -123,6 +133,9 @@ var openAPI = sync.OnceValue(func() []byte {
 		call := describeCall(c.route, c.summary, c.status, schemaOf(reflect.TypeOf(c.answer), schemas))
 		if c.body != nil {
 			call["requestBody"] = content("what is asked", schemaOf(reflect.TypeOf(c.body), schemas))
+		}
+		if query := accountQueries[c.route]; query != nil {
+			call["parameters"] = queryOf(reflect.TypeOf(query), schemas)
 		}
 		if c.open {
 			call["security"] = []object{}
@@ -154,6 +167,15 @@ var openAPI = sync.OnceValue(func() []byte {
 	}
 	return document
 })
+
+// queryOf are the fields of a type as parameters of a query.
+func queryOf(t reflect.Type, schemas object) (parameters []object) {
+	fields := schemaOfFields(t, schemas)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		parameters = append(parameters, object{"name": name, "in": "query", "schema": fields[name]})
+	}
+	return parameters
+}
 
 // describe is what the document says about an operation.
 func (op *operation) describe(schemas object) object {

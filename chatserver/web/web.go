@@ -20,6 +20,7 @@ import (
 
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/address"
+	"github.com/chatcluster/chatcluster/chatserver/handshake"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/notify"
 	"github.com/chatcluster/chatcluster/chatserver/watchdog"
@@ -37,11 +38,12 @@ const (
 
 // Config is what a Server needs; all of it is required but Push, Origins, Registerer and Traces.
 type Config struct {
-	Accounts  *account.Accounts
-	Hub       *hub.Hub
-	Addresses *address.Limits
-	Push      *notify.Notifier // nil: no notifications
-	Origins   []string         // of web pages on other hosts that may use this server, like https://app.example.com
+	Accounts   *account.Accounts
+	Hub        *hub.Hub
+	Addresses  *address.Limits
+	Handshakes handshake.Gate   // of all TLS listeners
+	Push       *notify.Notifier // nil: no notifications
+	Origins    []string         // of web pages on other hosts that may use this server, like https://app.example.com
 	// DefaultRoom is where WebSocket clients are put that do not ask for protocol.Subprotocol.
 	DefaultRoom     string
 	MaxMessageBytes int           // of a message's text
@@ -117,7 +119,7 @@ func (s *Server) routes() *routes {
 // that proxies which re-encrypt often lack), and a proxy that may choose would
 // choose HTTP/2.
 func (s *Server) Serve(ln net.Listener, config *tls.Config) error {
-	config = config.Clone()
+	config = handshake.Config(config)
 	config.NextProtos = []string{"http/1.1"}
 	config.DynamicRecordSizingDisabled = true // fan-out writes are small or long: no use in short first records
 	return s.serve(tls.NewListener(s.counted(ln), config))

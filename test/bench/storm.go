@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/rpc"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,30 +31,40 @@ func storms(ctx context.Context, w *world, t *table) error {
 		return err
 	}
 	defer s.stop()
-	for name, count := range map[string]int{"steady": steady, "herd": crowd} {
-		members, err := w.members(ctx, name, count, everyone("storm"))
+	// The herd has a process of its own: in one with those who measure, they would
+	// wait for the herd's dialling and not for the server.
+	p, herd, err := startLoad()
+	if err != nil {
+		return err
+	}
+	defer p.stop()
+	for name, group := range map[string]struct {
+		load  *rpc.Client
+		count int
+	}{"steady": {w.load, steady}, "herd": {herd, crowd}} {
+		members, err := w.members(ctx, name, group.count, everyone("storm"))
 		if err != nil {
 			return err
 		}
-		if err := w.connect(name, s, members); err != nil {
+		if err := connect(group.load, name, s, members); err != nil {
 			return err
 		}
 	}
-	if err := reconnects(w, t, s); err != nil {
+	if err := reconnects(w, herd, t, s); err != nil {
 		return err
 	}
-	if err := w.disconnect("herd"); err != nil {
+	if err := herd.Call("Load.Disconnect", "herd", nil); err != nil {
 		return err
 	}
 	return errors.Join(logins(ctx, w, t, s), w.disconnect("steady"))
 }
 
-func reconnects(w *world, t *table, s *server) error {
+func reconnects(w *world, herd *rpc.Client, t *table, s *server) error {
 	var worst, took []time.Duration
 	back := crowd
 	for range t.rounds {
 		var c Connected
-		storm := w.load.Go("Load.Storm", "herd", &c, nil)
+		storm := herd.Go("Load.Storm", "herd", &c, nil)
 		var p99 time.Duration
 		for under := true; under; {
 			select {

@@ -205,8 +205,12 @@ func everyone(room string) func(int) string { return func(int) string { return r
 
 // connect has the load connect members, and fails unless all could.
 func (w *world) connect(group string, to *server, members []Member) error {
+	return connect(w.load, group, to, members)
+}
+
+func connect(load *rpc.Client, group string, to *server, members []Member) error {
 	var c Connected
-	if err := w.load.Call("Load.Connect", ConnectArgs{group, to.target, members, 64}, &c); err != nil {
+	if err := load.Call("Load.Connect", ConnectArgs{group, to.target, members, 64}, &c); err != nil {
 		return err
 	}
 	if c.Count != len(members) {
