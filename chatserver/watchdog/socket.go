@@ -13,6 +13,8 @@ type Socket struct {
 	net.Conn
 	raw syscall.RawConn // nil: the connection only knows how to wait
 
+	tries bool // Read does not wait; the reader's alone
+
 	// A TLS connection has to finish a record that it began. So what the network
 	// does not take at once is kept here, a record or so, and written by a
 	// goroutine that lives as long as that takes. With that no write of the TLS
@@ -45,6 +47,24 @@ func socketOf(nc net.Conn) *Socket {
 	defer s.mu.Unlock()
 	s.keeps = secure
 	return s
+}
+
+// errNothing is what reading finds where nothing is, and ends nothing: crypto/tls
+// takes it for a temporary failure, after which it goes on where it was.
+type errNothing struct{}
+
+func (errNothing) Error() string   { return "there is nothing to read now" }
+func (errNothing) Timeout() bool   { return false }
+func (errNothing) Temporary() bool { return true }
+
+// ErrNothing says that there was nothing to read.
+var ErrNothing net.Error = errNothing{}
+
+func (s *Socket) Read(p []byte) (int, error) {
+	if s.tries {
+		return tryRead(s.raw, p)
+	}
+	return s.Conn.Read(p)
 }
 
 func (s *Socket) Write(p []byte) (int, error) {

@@ -18,6 +18,11 @@ import (
 // pair is a watched connection over loopback and its other end.
 func pair(t *testing.T, secure bool) (*Conn, net.Conn) {
 	t.Helper()
+	return ownedPair(t, secure, nil)
+}
+
+func ownedPair(t *testing.T, secure bool, o Owner) (*Conn, net.Conn) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -46,7 +51,7 @@ func pair(t *testing.T, secure bool) (*Conn, net.Conn) {
 	}
 	w := New(time.Minute)
 	run(t, w)
-	c := w.Watch(near, nil)
+	c := w.Watch(near, o)
 	t.Cleanup(func() { _, _ = c.Close(), far.Close() })
 	return c, far
 }

@@ -1,7 +1,7 @@
-// Package watchdog bounds the time that accepted connections may take: how long
-// one write may block, and how long a peer may be silent. One ticker looks after
-// all connections, so that an idle connection costs no timer and a write sets no
-// deadline.
+// Package watchdog looks after accepted connections: how long one write may block,
+// how long a peer may be silent, and when one that was parked has something to say.
+// One ticker and one poller do it for all, so that an idle connection costs no
+// timer and no goroutine, and a write sets no deadline.
 //
 // It knows net.Conn and nothing of what is spoken over it.
 package watchdog
@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/chatcluster/chatcluster/chatserver/poller"
 )
 
 // Tick is how often connections are looked at, and so how exact the bounds are.
@@ -20,25 +22,42 @@ const Tick = time.Second
 
 // Watchdog looks after the connections given to Watch while Run runs.
 type Watchdog struct {
-	write time.Duration
-	now   atomic.Int64 // unix nanoseconds of the last tick: precise enough, and free to read
+	write  time.Duration
+	now    atomic.Int64                  // unix nanoseconds of the last tick: precise enough, and free to read
+	poller atomic.Pointer[poller.Poller] // nil: connections cannot be parked
 
 	mu    sync.Mutex
-	conns map[*Conn]struct{}
-	cut   bool // CutAll was called
+	conns map[uint64]*Conn
+	last  uint64 // id that was given
+	cut   bool   // CutAll was called
+}
+
+// Owner is told what becomes of a connection. Its methods must not block for long.
+type Owner interface {
+	// Silent is called at every tick with the time since the last byte was read.
+	Silent(*Conn, time.Duration)
+	// Resume is called on a goroutine of its own when a parked connection has
+	// something to read, or has ended.
+	Resume()
 }
 
 // New makes a Watchdog that cuts a connection whose write blocks longer than write.
 func New(write time.Duration) *Watchdog {
-	w := &Watchdog{write: write, conns: make(map[*Conn]struct{})}
+	w := &Watchdog{write: write, conns: make(map[uint64]*Conn)}
 	w.now.Store(time.Now().UnixNano())
 	return w
 }
 
-// Run ticks until ctx ends. It does not close the connections then.
+// Run ticks until ctx ends. It does not close the connections then; none may be
+// parked any more.
 func (w *Watchdog) Run(ctx context.Context) {
 	ticker := time.NewTicker(Tick)
 	defer ticker.Stop()
+	if p, err := poller.New(); err == nil { // else they are not parked
+		var polling sync.WaitGroup
+		defer polling.Wait()
+		polling.Go(func() { w.poll(ctx, p) })
+	}
 	w.now.Store(time.Now().UnixNano())
 	for {
 		select {
@@ -54,28 +73,29 @@ func (w *Watchdog) tick(now int64) {
 	w.now.Store(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for c := range w.conns {
+	for _, c := range w.conns {
 		if started := c.writing.Load(); started != 0 && now-started > int64(w.write) {
 			c.Cut()
 			continue
 		}
-		if c.silent != nil {
-			c.silent(c, time.Duration(now-c.lastRead.Load()))
+		if c.owner != nil {
+			c.owner.Silent(c, time.Duration(now-c.lastRead.Load()))
 		}
 	}
 }
 
-// Watch takes charge of nc until the returned connection is closed. silent, if
-// given, is called at every tick with the time since the last byte was read; it
-// must not block.
-func (w *Watchdog) Watch(nc net.Conn, silent func(*Conn, time.Duration)) *Conn {
-	c := &Conn{Conn: nc, dog: w, silent: silent, socket: socketOf(nc)}
+// Watch takes charge of nc until the returned connection is closed. Without an
+// owner it is not parked, and may be as silent as it likes.
+func (w *Watchdog) Watch(nc net.Conn, owner Owner) *Conn {
+	c := &Conn{Conn: nc, dog: w, owner: owner, socket: socketOf(nc)}
 	now := w.now.Load()
 	c.lastRead.Store(now)
 	c.lastWrite.Store(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.conns[c] = struct{}{}
+	w.last++
+	c.id = w.last
+	w.conns[c.id] = c
 	if w.cut {
 		c.Cut()
 	}
@@ -87,7 +107,7 @@ func (w *Watchdog) CutAll() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = true
-	for c := range w.conns {
+	for _, c := range w.conns {
 		c.Cut()
 	}
 }
@@ -96,8 +116,13 @@ func (w *Watchdog) CutAll() {
 // called from several goroutines: each call's bytes stay together.
 type Conn struct {
 	net.Conn
-	dog    *Watchdog
-	silent func(*Conn, time.Duration)
+	dog   *Watchdog
+	id    uint64
+	owner Owner
+
+	waits  atomic.Bool // TryRead waits too
+	parked atomic.Bool
+	ahead  *readAhead // what was read and not asked for yet; nil: nothing. The reader's alone
 
 	lastRead  atomic.Int64 // unix nanoseconds, as exact as a tick
 	lastWrite atomic.Int64
@@ -105,14 +130,6 @@ type Conn struct {
 
 	mu     sync.Mutex // held while writing
 	socket *Socket    // nil: the connection only knows how to wait
-}
-
-func (c *Conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.lastRead.Store(c.dog.now.Load())
-	}
-	return n, err
 }
 
 func (c *Conn) Write(p []byte) (int, error) {
@@ -229,6 +246,7 @@ func (c *Conn) Silent() time.Duration {
 // Cut ends the connection at once, without the TLS farewell, which could block
 // as long as the write that is being cut short.
 func (c *Conn) Cut() {
+	defer c.wake()
 	if t, ok := c.Conn.(*tls.Conn); ok {
 		_ = t.NetConn().Close()
 		return
@@ -238,8 +256,9 @@ func (c *Conn) Cut() {
 
 // Close ends the connection and the watch over it.
 func (c *Conn) Close() error {
+	defer c.wake()
 	c.dog.mu.Lock()
-	delete(c.dog.conns, c)
+	delete(c.dog.conns, c.id)
 	c.dog.mu.Unlock()
 	return c.Conn.Close()
 }

@@ -20,6 +20,20 @@ func run(t *testing.T, w *Watchdog) {
 	t.Cleanup(func() { <-done })
 }
 
+// owner does what a test wants.
+type owner struct {
+	silent func(time.Duration)
+	resume func()
+}
+
+func (o *owner) Silent(_ *Conn, d time.Duration) {
+	if o.silent != nil {
+		o.silent(d)
+	}
+}
+
+func (o *owner) Resume() { o.resume() }
+
 func TestBlockedWriteIsCut(t *testing.T) {
 	t.Parallel()
 	w := New(time.Second)
@@ -43,13 +57,13 @@ func TestSilenceIsReportedUntilSomethingIsRead(t *testing.T) {
 	defer far.Close()
 	var silence atomic.Int64
 	reports := make(chan struct{}, 100)
-	c := w.Watch(near, func(_ *Conn, d time.Duration) {
+	c := w.Watch(near, &owner{silent: func(d time.Duration) {
 		silence.Store(int64(d))
 		select {
 		case reports <- struct{}{}:
 		default:
 		}
-	})
+	}})
 	defer c.Close()
 
 	for time.Duration(silence.Load()) < 2*Tick {

@@ -32,46 +32,71 @@ type socket struct {
 	ctx    context.Context // tells the log which request opened it; ends with the server
 	full   bool            // the client asked for all of the protocol
 	who    account.Caller
-	addr   netip.Addr    // of the client
-	opened chan struct{} // closed after the handshake; until then there is nothing to write to
+	addr   netip.Addr // of the client
+	client *hub.Client
+	opened sync.WaitGroup // done after the handshake; until then there is nothing to write to
+	isOpen atomic.Bool    // it is done
 	ws     *websocket.Conn
 	conn   *watchdog.Conn // both read after opened; nil if the handshake failed
 
-	pinged   bool          // since the peer was last heard; the watchdog's alone
-	closing  atomic.Int32  // the code that Close was called with; 0: it was not
-	farewell chan struct{} // closed when what Close began has ended
+	mistakes int                      // malformed frames in a row; the reader's alone
+	pinged   bool                     // since the peer was last heard; the watchdog's alone
+	farewell atomic.Pointer[farewell] // what Close was called with; nil: it was not
+}
+
+type farewell struct {
+	code int
+	said chan struct{} // closed when what Close began has ended
 }
 
 func newSocket(s *Server, r *http.Request, who account.Caller) *socket {
-	return &socket{
+	c := &socket{
 		server: s, ctx: telemetry.WithRequestID(s.ctx, telemetry.RequestID(r.Context())),
 		who: who, addr: s.Addresses.OfRequest(r),
-		opened: make(chan struct{}), farewell: make(chan struct{}),
 	}
+	c.opened.Add(1)
+	return c
 }
 
-// serve runs the connection until it ends.
-func (c *socket) serve(client *hub.Client) {
-	log := c.server.Log.With("user", c.who.User)
+// Resume reads what the client has sent. Then the connection is parked, so that it
+// costs no goroutine while nothing is said, or it ends.
+func (c *socket) Resume() {
+	parked := false
 	code := protocol.CloseInternal
-	defer c.end()
-	defer func() { client.Detach(code) }()
+	defer func() {
+		if !parked {
+			c.client.Detach(code)
+			c.end()
+			c.server.sockets.Done()
+		}
+	}()
 	defer func() {
 		// Nobody else's conversation ends because of what one connection made happen.
 		if p := recover(); p != nil {
-			log.ErrorContext(c.ctx, "connection ended by a defect", "panic", p, "stack", string(debug.Stack()))
+			c.server.Log.ErrorContext(c.ctx, "connection ended by a defect", "user", c.who.User, "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
-	err := c.read(client)
-	code = c.endedWith(err)
-	log.DebugContext(c.ctx, "connection ended", "code", code, "error", err)
+	for {
+		err := c.next()
+		switch {
+		case err == nil:
+			continue
+		case !errors.Is(err, watchdog.ErrNothing):
+			code = c.endedWith(err)
+			c.server.Log.DebugContext(c.ctx, "connection ended", "user", c.who.User, "code", code, "error", err)
+			return
+		}
+		if parked = c.conn.Park(); parked {
+			return // from here on it may be another goroutine's
+		}
+	}
 }
 
 // endedWith is the code that the connection ended with: ours, if it was us who
 // ended it, or the peer's.
 func (c *socket) endedWith(err error) int {
-	if code := c.closing.Load(); code != 0 {
-		return int(code)
+	if f := c.farewell.Load(); f != nil {
+		return f.code
 	}
 	if code := websocket.CloseStatus(err); code != -1 {
 		return int(code)
@@ -81,8 +106,8 @@ func (c *socket) endedWith(err error) int {
 
 // end frees the connection, after the peer was told why if it is to be.
 func (c *socket) end() {
-	if c.closing.Load() != 0 {
-		<-c.farewell
+	if f := c.farewell.Load(); f != nil {
+		<-f.said
 	}
 	_ = c.ws.CloseNow()
 	_ = c.conn.Close()
@@ -90,6 +115,7 @@ func (c *socket) end() {
 
 // turnAway tells why the connection cannot become a client.
 func (c *socket) turnAway(err error) {
+	defer c.server.sockets.Done()
 	defer c.end()
 	code, event := int(websocket.StatusTryAgainLater), protocol.Event{Type: protocol.TypeError, Code: protocol.CodeUnavailable}
 	switch {
@@ -110,50 +136,49 @@ func (c *socket) turnAway(err error) {
 // maxMistakes is how many malformed frames in a row end a connection.
 const maxMistakes = 20
 
-var frames = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// read hands the client's requests to the hub until the connection ends.
-func (c *socket) read(client *hub.Client) error {
-	mistakes := 0
-	for {
-		// No deadline on the context: each would cost a timer, and the watchdog keeps the time.
-		_, r, err := c.ws.Reader(context.Background())
-		if err != nil {
-			return err
-		}
-		req, err := c.request(r)
-		switch {
-		case errors.Is(err, errTooBig):
-			c.Close(protocol.CloseTooBig, err.Error())
-			return err
-		case errors.As(err, new(*malformed)):
-			if mistakes++; mistakes == maxMistakes {
-				c.Close(protocol.CloseRateLimit, "too many malformed frames")
-				return err
-			}
-			client.Event(protocol.Event{Type: protocol.TypeError, Code: protocol.CodeBadRequest, Message: err.Error()})
-		case err != nil:
-			return err
-		case c.closing.Load() == 0:
-			mistakes = 0
-			if account.Handles(req) {
-				c.manage(client, req)
-				continue
-			}
-			client.Handle(c.ctx, req)
-		}
+// next hands one request of the client to the hub. It returns
+// watchdog.ErrNothing if none has come.
+func (c *socket) next() error {
+	// No deadline on the context: each would cost a timer, and the watchdog keeps the time.
+	_, r, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return err
 	}
+	req, err := c.request(r)
+	switch {
+	case errors.Is(err, errTooBig):
+		c.Close(protocol.CloseTooBig, err.Error())
+		return err
+	case errors.As(err, new(*malformed)):
+		if c.mistakes++; c.mistakes == maxMistakes {
+			c.Close(protocol.CloseRateLimit, "too many malformed frames")
+			return err
+		}
+		c.client.Event(protocol.Event{Type: protocol.TypeError, Code: protocol.CodeBadRequest, Message: err.Error()})
+	case err != nil:
+		return err
+	case c.farewell.Load() == nil:
+		c.mistakes = 0
+		if account.Handles(req) {
+			c.manage(req)
+			return nil
+		}
+		c.client.Handle(c.ctx, req)
+	}
+	return nil
 }
 
 // manage answers what is about the account of the user.
-func (c *socket) manage(client *hub.Client, req protocol.Request) {
+func (c *socket) manage(req protocol.Request) {
 	ctx, cancel := context.WithTimeout(c.ctx, answerTimeout)
 	defer cancel()
 	e, err := c.server.Accounts.Do(ctx, c.who, req, account.Origin{Address: c.addr})
 	if err != nil {
 		e = c.refusal(req, err)
 	}
-	client.Event(e)
+	c.client.Event(e)
 }
 
 func (c *socket) refusal(req protocol.Request, err error) protocol.Event {
@@ -172,10 +197,10 @@ var errTooBig = errors.New("the frame is too large")
 
 // request reads one whole frame, in a buffer that the next reader will use.
 func (c *socket) request(r io.Reader) (protocol.Request, error) {
-	buf := frames.Get().(*bytes.Buffer)
+	buf := buffers.Get().(*bytes.Buffer)
 	defer func() {
 		buf.Reset()
-		frames.Put(buf)
+		buffers.Put(buf)
 	}()
 	limit := c.server.maxFrame()
 	if _, err := buf.ReadFrom(io.LimitReader(r, int64(limit)+1)); err != nil {
@@ -191,17 +216,17 @@ func (c *socket) request(r io.Reader) (protocol.Request, error) {
 	return req, nil
 }
 
-// silent is called by the watchdog with the time since the peer was last heard.
-func (c *socket) silent(conn *watchdog.Conn, d time.Duration) {
+// Silent is called by the watchdog with the time since the peer was last heard.
+func (c *socket) Silent(conn *watchdog.Conn, d time.Duration) {
 	switch {
 	case d < c.server.PingEvery:
 		c.pinged = false
 	case d >= c.server.IdleTimeout:
 		conn.Cut()
-	case !c.pinged && c.closing.Load() == 0:
+	case !c.pinged && c.farewell.Load() == nil:
 		c.pinged = true
 		// A write may block for as long as the watchdog, who calls, lets it. While
-		// the connection is watched its goroutine runs, so the count is above zero.
+		// the connection is watched it is counted, so the count is above zero.
 		c.server.sockets.Go(func() { _, _ = conn.Write(pingFrame) }) // a broken connection is the reader's to notice
 	}
 }
@@ -219,7 +244,7 @@ func (c *socket) Encoding() hub.Encoding {
 }
 
 func (c *socket) WriteBuffers(bufs *net.Buffers) error {
-	<-c.opened
+	c.opened.Wait()
 	if c.ws == nil {
 		return net.ErrClosed
 	}
@@ -227,9 +252,7 @@ func (c *socket) WriteBuffers(bufs *net.Buffers) error {
 }
 
 func (c *socket) TryWrite(bufs *net.Buffers) error {
-	select {
-	case <-c.opened:
-	default:
+	if !c.isOpen.Load() {
 		return nil // the handshake is under way
 	}
 	if c.ws == nil {
@@ -243,17 +266,19 @@ func (c *socket) TryWrite(bufs *net.Buffers) error {
 // cut off for being slow gets the time of one write more to read up to the frame
 // that tells it so.
 func (c *socket) Close(code int, reason string) {
-	if !c.closing.CompareAndSwap(0, int32(code)) {
+	f := &farewell{code, make(chan struct{})}
+	if !c.farewell.CompareAndSwap(nil, f) {
 		return
 	}
 	if !c.server.begin() {
-		close(c.farewell) // the server cuts all connections
+		close(f.said) // the server cuts all connections
 		return
 	}
 	go func() {
 		defer c.server.sockets.Done()
-		defer close(c.farewell)
-		if <-c.opened; c.ws != nil {
+		defer close(f.said)
+		if c.opened.Wait(); c.ws != nil {
+			c.conn.Wait() // for the peer's own farewell
 			c.conn.Settle()
 			_ = c.ws.Close(websocket.StatusCode(code), reason[:min(len(reason), maxReason)])
 		}

@@ -2,7 +2,6 @@ package web
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -15,6 +14,7 @@ import (
 	"github.com/chatcluster/chatcluster/chatserver/account"
 	"github.com/chatcluster/chatcluster/chatserver/hub"
 	"github.com/chatcluster/chatcluster/chatserver/protocol"
+	"github.com/chatcluster/chatcluster/chatserver/watchdog"
 )
 
 // upgrade turns a request into a WebSocket, if its token is good. A refusal is
@@ -50,29 +50,27 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
 	// The client is attached first, so that once its connection is open it misses
 	// nothing that others say.
 	c := newSocket(s, r, who)
-	client, refusal := s.attach(r, hub.Login{User: who.User, Session: who.Session, Expires: until}, c)
+	var refusal error
+	c.client, refusal = s.attach(r, hub.Login{User: who.User, Session: who.Session, Expires: until}, c)
 	if errors.Is(refusal, hub.ErrLoggedOut) {
 		s.fail(w, r, account.ErrLoggedOut)
 		return
 	}
 	if err := c.open(w, r, offered); err != nil {
 		s.Log.DebugContext(r.Context(), "WebSocket handshake failed", "error", err)
-		if client != nil {
-			client.Detach(protocol.CloseAbnormal)
+		if c.client != nil {
+			c.client.Detach(protocol.CloseAbnormal)
 		}
 		return
 	}
 	// On a goroutine of its own the connection keeps neither the request nor the
 	// stack and buffers that net/http needed to read it.
 	serving = true
-	go func() {
-		defer s.sockets.Done()
-		if refusal != nil {
-			c.turnAway(refusal)
-			return
-		}
-		c.serve(client)
-	}()
+	if refusal != nil {
+		go c.turnAway(refusal)
+		return
+	}
+	go c.Resume()
 }
 
 func (s *Server) attach(r *http.Request, login hub.Login, c *socket) (*hub.Client, error) {
@@ -109,7 +107,8 @@ func subprotocols(r *http.Request) []string {
 // open does the handshake. Of the offered subprotocols it picks ours; where the
 // token was the only one it is picked too, because browsers give up if none is.
 func (c *socket) open(w http.ResponseWriter, r *http.Request, offered string) error {
-	defer close(c.opened)
+	defer c.opened.Done()
+	defer c.isOpen.Store(true)
 	picks := []string{protocol.Subprotocol}
 	if offered != "" {
 		picks = append(picks, offered)
@@ -133,7 +132,7 @@ func (c *socket) open(w http.ResponseWriter, r *http.Request, offered string) er
 func (s *Server) maxFrame() int { return 6*s.MaxMessageBytes + 4096 }
 
 const (
-	readBuffer  = 512 // bytes; more than most frames, and a longer one is not read through it
+	readBuffer  = 16  // bytes, the least that bufio makes: the connection reads ahead in a buffer that it shares
 	writeBuffer = 160 // bytes; one control frame, the only thing that the library writes
 )
 
@@ -149,19 +148,23 @@ func (t *takeover) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// What the client sent right behind its handshake was read already: it has to
-	// be in the new buffer, where Accept looks for it.
+	conn := t.socket.server.watchdog.Watch(nc, t.socket)
+	// What the client sent right behind its handshake was read already.
 	early := make([]byte, old.Reader.Buffered())
 	if _, err := io.ReadFull(old.Reader, early); err != nil {
-		_ = nc.Close()
-		return nil, nil, err
-	}
-	conn := t.socket.server.watchdog.Watch(nc, t.socket.silent)
-	t.socket.conn = conn
-	br := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(early), conn), max(readBuffer, len(early)))
-	if _, err := br.Peek(len(early)); err != nil {
 		_ = conn.Close()
 		return nil, nil, err
 	}
-	return conn, bufio.NewReadWriter(br, bufio.NewWriterSize(conn, writeBuffer)), nil
+	conn.Unread(early)
+	t.socket.conn = conn
+	return &framed{conn, frames{conn: conn}}, bufio.NewReadWriter(bufio.NewReaderSize(nil, readBuffer), bufio.NewWriterSize(conn, writeBuffer)), nil
 }
+
+// framed is a connection that is read by frames. Accept reads it by the bufio.Reader
+// that it was handed.
+type framed struct {
+	*watchdog.Conn
+	frames frames
+}
+
+func (f *framed) Read(p []byte) (int, error) { return f.frames.Read(p) }
