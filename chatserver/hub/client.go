@@ -63,15 +63,11 @@ type Client struct {
 
 	handling sync.Mutex // held while a request is handled; drain takes it, so that no answer is cut off
 	present  string     // room that messages without a room go to; guarded by handling
-	rooms    map[string]*room
+	rooms    roomSet
 	detached bool // guarded by handling
 
 	queue queue
-	gone  chan struct{} // closed by Detach
 }
-
-// Done is closed when the client is detached.
-func (c *Client) Done() <-chan struct{} { return c.gone }
 
 // movers is how many clients may come or go at a time, for each core.
 const movers = 4
@@ -115,7 +111,6 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 	c := &Client{
 		hub: h, login: login, transport: t, opts: o, life: h.life.Load(),
 		messages: window{limit: h.cfg.MessagesPer10s},
-		rooms:    map[string]*room{}, gone: make(chan struct{}),
 	}
 	if h.cfg.MessagesPer10s > 0 {
 		c.requests.limit = max(requestsPerMessage*h.cfg.MessagesPer10s, 2*maxRooms)
@@ -123,7 +118,6 @@ func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOpti
 	c.handling.Lock()
 	defer c.handling.Unlock()
 	if err := h.enter(ctx, c); err != nil {
-		close(c.gone)
 		h.metrics.refused.WithLabelValues(t.Protocol(), reason(err)).Inc()
 		return nil, err
 	}
@@ -259,12 +253,12 @@ func (c *Client) detach() {
 
 	ctx, cancel := context.WithTimeout(context.Background(), detachTime)
 	defer cancel()
-	for name, r := range c.rooms {
+	for len(c.rooms) > 0 {
+		r := c.rooms[0]
 		c.markRead(ctx, r)
-		c.leaveRoom(ctx, name)
+		c.leaveRoom(ctx, r)
 	}
 	c.hub.exit(c)
-	close(c.gone)
 }
 
 // detachTime bounds how long a connection's end may wait for Redis.
@@ -272,7 +266,8 @@ const detachTime = 10 * time.Second
 
 // joinRoom makes the client a member. Callers hold c.handling.
 func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
-	r, known := c.rooms[name]
+	r := c.rooms.named(name)
+	known := r != nil
 	if !known {
 		var err error
 		if r, err = c.hub.openRoom(name); err != nil {
@@ -286,7 +281,7 @@ func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
 		return err
 	}
 	if !known {
-		c.rooms[name] = r
+		c.rooms = append(c.rooms, r)
 		c.user.enterRoom(ctx, r)
 	}
 	if !protocol.IsDirect(name) {
@@ -297,14 +292,10 @@ func (c *Client) joinRoom(ctx context.Context, name string, how joining) error {
 
 // leaveRoom takes the client out of a room; last tells that no connection of its
 // user is in there any more. Callers hold c.handling.
-func (c *Client) leaveRoom(ctx context.Context, name string) (last bool) {
-	r := c.rooms[name]
-	if r == nil {
-		return false
-	}
+func (c *Client) leaveRoom(ctx context.Context, r *room) (last bool) {
 	r.part(c)
-	delete(c.rooms, name)
-	if c.present == name {
+	c.rooms.remove(r)
+	if c.present == r.name {
 		c.present = ""
 	}
 	last = c.user.exitRoom(ctx, r)

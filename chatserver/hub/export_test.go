@@ -20,7 +20,7 @@ func FanOutForBenchmark(b *testing.B, clients int, t Transport) func() {
 	r.line, r.oldest = store.Lineage{Epoch: "epoch"}, 1
 	var members []*Client
 	for range clients {
-		c := &Client{hub: h, transport: t, gone: make(chan struct{})}
+		c := &Client{hub: h, transport: t}
 		members = append(members, c)
 		r.add(c)
 	}

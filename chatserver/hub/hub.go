@@ -77,6 +77,7 @@ type Hub struct {
 
 	mu        sync.Mutex
 	draining  bool
+	empty     chan struct{} // closed when the last client has gone while draining
 	clients   map[*Client]struct{}
 	users     map[string]*user
 	rooms     map[string]*room
@@ -96,7 +97,7 @@ func New(cfg Config, st *store.Store, rl *relay.Relay) *Hub {
 	}
 	h := &Hub{
 		cfg: cfg, store: st, relay: rl, log: cfg.Log, cores: runtime.GOMAXPROCS(0), born: time.Now(),
-		clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
+		empty: make(chan struct{}), clients: map[*Client]struct{}{}, users: map[string]*user{}, rooms: map[string]*room{},
 		followers: map[string]map[*user]struct{}{},
 	}
 	h.chat = chat.New(chat.Config{MaxMessageBytes: cfg.MaxMessageBytes, PageBytes: cfg.QueueBytes / 4, Notify: cfg.Notify, Log: cfg.Log, Registerer: cfg.Registerer}, st)
@@ -185,6 +186,7 @@ func (h *Hub) unref(c *Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.clients, c)
+	h.noteEmptyLocked()
 	u := c.user
 	u.refs--
 	if u.refs > 0 {
@@ -194,6 +196,18 @@ func (h *Hub) unref(c *Client) {
 	h.relay.Unsubscribe(store.UserChannel(u.name))
 	for whom := range u.hears {
 		h.stopListeningLocked(u, whom)
+	}
+}
+
+// noteEmptyLocked has the end of a drain noticed. No client comes after that.
+func (h *Hub) noteEmptyLocked() {
+	if !h.draining || len(h.clients) > 0 {
+		return
+	}
+	select {
+	case <-h.empty:
+	default:
+		close(h.empty)
 	}
 }
 
@@ -457,6 +471,9 @@ func (h *Hub) listenTo(ctx context.Context, u *user, whom string) error {
 		h.followers[whom] = map[*user]struct{}{}
 	}
 	h.followers[whom][u] = struct{}{}
+	if u.hears == nil {
+		u.hears = map[string]struct{}{}
+	}
 	u.hears[whom] = struct{}{}
 	h.mu.Unlock()
 	return h.relay.Subscribe(ctx, store.FollowChannel(whom))

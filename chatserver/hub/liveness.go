@@ -243,6 +243,7 @@ func (h *Hub) tidy(ctx context.Context) {
 func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
 	h.draining = true
+	h.noteEmptyLocked()
 	clients := make([]*Client, 0, len(h.clients))
 	for c := range h.clients {
 		clients = append(clients, c)
@@ -261,12 +262,10 @@ func (h *Hub) Drain(ctx context.Context) {
 		case <-time.After(rand.N(2*step + 1)):
 		}
 	}
-	for _, c := range clients {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.gone:
-		}
+	select {
+	case <-ctx.Done():
+		return
+	case <-h.empty:
 	}
 	h.log.Info("drained", "clients", len(clients))
 }

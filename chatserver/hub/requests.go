@@ -143,7 +143,7 @@ func (c *Client) place(req protocol.Request) (*room, error) {
 	if name == "" {
 		return nil, chat.Refuse(protocol.CodeNoRoom, "you are in no room: join one first")
 	}
-	r := c.rooms[name]
+	r := c.rooms.named(name)
 	if r == nil {
 		return nil, chat.Refuse(protocol.CodeNoRoom, "you are not in %s: join it first", name)
 	}
@@ -181,7 +181,7 @@ func (c *Client) sendDirect(ctx context.Context, req protocol.Request) error {
 	if err != nil {
 		return err
 	}
-	if c.rooms[name] == nil {
+	if c.rooms.named(name) == nil {
 		if err := c.joinRoom(ctx, name, joining{quiet: true}); err != nil {
 			return err
 		}
@@ -194,7 +194,7 @@ func (c *Client) join(ctx context.Context, req protocol.Request) error {
 	if err := c.hub.chat.Join(ctx, c.login.User, req.Room); err != nil {
 		return err
 	}
-	if _, member := c.rooms[req.Room]; !member && len(c.rooms) >= maxRooms {
+	if c.rooms.named(req.Room) == nil && len(c.rooms) >= maxRooms {
 		return chat.Refuse(protocol.CodeLimit, "you are in %d rooms, which is the limit: leave one first", maxRooms)
 	}
 	how := joining{id: req.ID}
@@ -224,7 +224,8 @@ func (c *Client) join(ctx context.Context, req protocol.Request) error {
 // leaveForGood ends the membership too, unless another connection of the user
 // is in the room.
 func (c *Client) leaveForGood(ctx context.Context, name string) {
-	if !c.leaveRoom(ctx, name) {
+	r := c.rooms.named(name)
+	if r == nil || !c.leaveRoom(ctx, r) {
 		return
 	}
 	if err := c.hub.store.Leave(ctx, name, c.login.User); err != nil {
@@ -249,7 +250,7 @@ func (c *Client) leave(ctx context.Context, req protocol.Request) error {
 	if err != nil {
 		return err
 	}
-	c.leaveRoom(ctx, r.name)
+	c.leaveRoom(ctx, r)
 	c.storePresent(ctx)
 	left := protocol.Event{Type: protocol.TypeLeft, ID: req.ID, Room: r.name}
 	if protocol.IsDirect(r.name) {

@@ -3,7 +3,6 @@ package hub
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -22,12 +21,12 @@ type user struct {
 	hub   *Hub
 	name  string
 	refs  int                 // guarded by Hub.mu
-	hears map[string]struct{} // users whose follow channel is listened to; guarded by Hub.mu
+	hears map[string]struct{} // users whose follow channel is listened to; nil: none; guarded by Hub.mu
 
 	presence  sync.Mutex
-	listening bool           // the relay brings the user's channels; guarded by presence
-	sessions  map[string]int // connections a session; guarded by presence
-	inRoom    map[string]int // connections a room; guarded by presence
+	listening bool  // the relay brings the user's channels; guarded by presence
+	sessions  tally // connections a session; guarded by presence
+	inRoom    tally // connections a room; guarded by presence
 
 	follows []string // users that this one follows; guarded by presence
 
@@ -37,7 +36,7 @@ type user struct {
 }
 
 func newUser(h *Hub, name string) *user {
-	return &user{hub: h, name: name, hears: map[string]struct{}{}, sessions: map[string]int{}, inRoom: map[string]int{}}
+	return &user{hub: h, name: name}
 }
 
 // enterRoom makes the user present in the room, with the first connection.
@@ -48,8 +47,7 @@ func (u *user) enterRoom(ctx context.Context, r *room) {
 	}
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	u.inRoom[r.name]++
-	if u.inRoom[r.name] > 1 {
+	if u.inRoom.add(r.name) > 1 {
 		r.mu.Lock()
 		r.listSoon() // the new connection wants a list too
 		r.mu.Unlock()
@@ -75,11 +73,9 @@ func (u *user) exitRoom(ctx context.Context, r *room) (last bool) {
 	}
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	u.inRoom[r.name]--
-	if u.inRoom[r.name] > 0 {
+	if u.inRoom.remove(r.name) > 0 {
 		return false
 	}
-	delete(u.inRoom, r.name)
 	last, err := u.hub.store.Exit(ctx, r.name, u.name)
 	if err != nil {
 		u.hub.unsettled(err, "leaving a room", u.name)
@@ -98,13 +94,13 @@ func (u *user) acquire(ctx context.Context, session string) error {
 	if err := u.listen(ctx); err != nil {
 		return err
 	}
-	if u.sessions[session] == 0 {
+	if !u.sessions.has(session) {
 		if err := u.hub.acquire(ctx, u.name, session); err != nil {
 			u.undoAcquire(err, session)
 			return err
 		}
 	}
-	u.sessions[session]++
+	u.sessions.add(session)
 	return nil
 }
 
@@ -177,11 +173,9 @@ func (u *user) release(session string) {
 	defer cancel()
 	u.presence.Lock()
 	defer u.presence.Unlock()
-	u.sessions[session]--
-	if u.sessions[session] > 0 {
+	if u.sessions.remove(session) > 0 {
 		return
 	}
-	delete(u.sessions, session)
 	if err := u.hub.store.Release(ctx, u.name, session); err != nil {
 		u.hub.unsettled(err, "releasing a session", u.name)
 	}
@@ -192,13 +186,13 @@ func (u *user) assert(ctx context.Context) error {
 	u.presence.Lock()
 	defer u.presence.Unlock()
 	live := u.hub.liveServers()
-	for session := range u.sessions {
-		if _, err := u.hub.store.Acquire(ctx, u.name, session, store.Allow, live); err != nil {
+	for _, session := range u.sessions {
+		if _, err := u.hub.store.Acquire(ctx, u.name, session.name, store.Allow, live); err != nil {
 			return err
 		}
 	}
-	for room := range u.inRoom {
-		if _, err := u.hub.store.Enter(ctx, room, u.name); err != nil {
+	for _, room := range u.inRoom {
+		if _, err := u.hub.store.Enter(ctx, room.name, u.name); err != nil {
 			return err
 		}
 	}
@@ -291,10 +285,11 @@ func (c *Client) removed(ctx context.Context, name, by string) {
 	defer cancel()
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	if c.detached || c.rooms[name] == nil {
+	r := c.rooms.named(name)
+	if c.detached || r == nil {
 		return
 	}
-	c.leaveRoom(ctx, name)
+	c.leaveRoom(ctx, r)
 	c.Event(protocol.Event{Type: protocol.TypeLeft, Room: name, Username: by})
 }
 
@@ -322,7 +317,7 @@ func (c *Client) joinNew(ctx context.Context, name string) error {
 	defer cancel()
 	c.handling.Lock()
 	defer c.handling.Unlock()
-	if c.detached || c.rooms[name] != nil {
+	if c.detached || c.rooms.named(name) != nil {
 		return nil
 	}
 	return c.joinRoom(ctx, name, joining{fromStart: true, quiet: !c.opts.Full})
@@ -363,14 +358,14 @@ func (u *user) refresh(ctx context.Context) error {
 // who was removed, and may not come back, is let go.
 func (u *user) rejoin(ctx context.Context) error {
 	u.presence.Lock()
-	rooms := slices.Collect(maps.Keys(u.inRoom))
+	rooms := slices.Clone(u.inRoom)
 	u.presence.Unlock()
-	for _, name := range rooms {
-		err := u.hub.chat.Join(ctx, u.name, name)
+	for _, room := range rooms {
+		err := u.hub.chat.Join(ctx, u.name, room.name)
 		var refusal *chat.Refusal
 		switch {
 		case errors.As(err, &refusal):
-			u.removed(ctx, name, "")
+			u.removed(ctx, room.name, "")
 		case err != nil:
 			return err
 		}
