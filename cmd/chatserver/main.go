@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/chatcluster/chatcluster/chatserver"
+	"github.com/chatcluster/chatcluster/chatserver/memory"
 	"github.com/chatcluster/chatcluster/chatserver/telemetry"
 	"github.com/chatcluster/chatcluster/chatserver/telemetry/sentrylog"
 )
@@ -71,6 +72,7 @@ func run(f flags) error {
 	if f.Config != "" { // else a SIGHUP is what it is everywhere: the terminal has gone
 		go reload(ctx, log, level)
 	}
+	go memory.GiveBack(ctx)
 	server, err := chatserver.New(config)
 	if err != nil {
 		return err
