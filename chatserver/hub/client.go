@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -70,7 +71,7 @@ type Client struct {
 }
 
 // movers is how many clients may come or go at a time, for each core.
-const movers = 4
+const movers = 3
 
 // move waits until a client may come or go.
 func (h *Hub) move(ctx context.Context) error {
@@ -97,17 +98,31 @@ func (h *Hub) moveSoon() (moved func()) {
 
 const patienceToGo = time.Second
 
+// patienceToCome is how long a client waits among others who come. It is not part of
+// the time that Redis has to answer: in a crowd nothing is wrong with Redis.
+const patienceToCome = 20 * time.Second
+
+// moveIn is move for who comes.
+func (h *Hub) moveIn(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patienceToCome, errCrowd)
+	defer cancel()
+	return h.move(ctx)
+}
+
+var errCrowd = errors.New("too many came at once: this client has waited too long for its turn")
+
 // Attach makes a connection a client of its user: present, reachable, counted.
 // ErrDraining, ErrLoggedOut and store.ErrOnline say why it cannot be.
 func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOptions) (*Client, error) {
 	// Not the caller's deadline: a client that goes away while it comes in has
 	// to be let out again in order.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
-	defer cancel()
-	if err := h.move(ctx); err != nil {
+	ctx = context.WithoutCancel(ctx)
+	if err := h.moveIn(ctx); err != nil {
 		return nil, err
 	}
 	defer h.moved()
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
 	c := &Client{
 		hub: h, login: login, transport: t, opts: o, life: h.life.Load(),
 		messages: window{limit: h.cfg.MessagesPer10s},
