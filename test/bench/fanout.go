@@ -40,7 +40,7 @@ func fanOut(ctx context.Context, w *world, t *table) error {
 	if err := w.connect("chatserver", ours, members); err != nil {
 		return err
 	}
-	f := &fan{w, t, map[string]*server{"baseline": base, "chatserver": ours}}
+	f := &fan{w, t, speakers, map[string]*server{"baseline": base, "chatserver": ours}}
 	if w.against != "" {
 		other, err := w.startChatServerOf(w.against, "against", false)
 		if err != nil {
@@ -59,13 +59,14 @@ func fanOut(ctx context.Context, w *world, t *table) error {
 }
 
 type fan struct {
-	w       *world
-	t       *table
-	servers map[string]*server
+	w        *world
+	t        *table
+	speakers int // of each group: its first connections
+	servers  map[string]*server
 }
 
 func (f *fan) run(name string, rate float64, d time.Duration) (measured, error) {
-	m, err := f.w.publish(f.servers[name], PublishArgs{Group: name, Publishers: speakers, Rate: rate, For: d, Bytes: textBytes})
+	m, err := f.w.publish(f.servers[name], PublishArgs{Group: name, Publishers: f.speakers, Rate: rate, For: d, Bytes: textBytes})
 	if err == nil {
 		f.t.log("%s at %.0f messages/s: %.0f deliveries/s, %.0f a core-second (server %.2f cores, load %.2f), p50 %s, p99 %s, max %s, %d missing, lag %s",
 			name, rate, m.perSecond(), m.perCoreSecond(), m.serverCPU.Seconds()/m.Took.Seconds(), m.CPU.Seconds()/m.Took.Seconds(),

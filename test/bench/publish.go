@@ -206,7 +206,7 @@ func storeAlone(ctx context.Context, w *world, d time.Duration) (float64, error)
 	began := time.Now()
 	for i := range publishers {
 		wg.Go(func() {
-			user, room := fmt.Sprintf("publisher_%05d", i), fmt.Sprint("publish", i)
+			user, room := fmt.Sprintf("publisher_%05d", i), fmt.Sprint("alone", i) // where no server listens
 			for ctx.Err() == nil {
 				_, err := w.store.Publish(ctx, store.Message{Room: room, User: user, Payload: payload})
 				if err != nil && ctx.Err() == nil {
