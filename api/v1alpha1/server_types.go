@@ -60,6 +60,10 @@ type ServerSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(o, o.matches('^https?://[a-z0-9.-]+(:[0-9]{1,5})?$'))",message="server.allowedOrigins must hold origins such as https://www.example.com: scheme and host, a port if needed, no path and no trailing slash"
 	AllowedOrigins []string `json:"allowedOrigins,omitempty"`
 
+	// Least severe messages that the chat servers log. Unset: Info.
+	// +optional
+	LogLevel LogLevel `json:"logLevel,omitempty"`
+
 	// How a chat server leaves.
 	// +optional
 	// +kubebuilder:default={}
@@ -140,7 +144,21 @@ const (
 	DuplicateLoginAllow   DuplicateLogin = "Allow"
 )
 
+// LogLevel is how severe a message is.
+// +kubebuilder:validation:Enum=Debug;Info;Warn;Error
+type LogLevel string
+
+// Levels of the log.
+const (
+	LogLevelDebug LogLevel = "Debug"
+	LogLevelInfo  LogLevel = "Info"
+	LogLevelWarn  LogLevel = "Warn"
+	LogLevelError LogLevel = "Error"
+)
+
 // AuthSpec says who may log in, and for how long.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maxSessionsPerUser) || self.duplicateLogin == 'Allow'",message="auth.maxSessionsPerUser counts logins that duplicateLogin allows beside each other: set auth.duplicateLogin to Allow, or remove maxSessionsPerUser"
 type AuthSpec struct {
 	// Open: anyone who reaches the service may make an account. Closed: only the users
 	// of the users Secret exist.
@@ -156,12 +174,29 @@ type AuthSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1m') && duration(self) <= duration('24h')",message="auth.accessTokenTTL must be from 1m to 24h, written like 1h or 15m"
 	AccessTokenTTL Duration `json:"accessTokenTTL,omitzero"`
 
+	// How long a session lives that is not refreshed, from 1h to 8760h. Unset: 720h.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(h|m|s))+$') && duration(self) >= duration('1h') && duration(self) <= duration('8760h')",message="auth.refreshTokenTTL must be from 1h to 8760h, written like 720h"
+	RefreshTokenTTL *Duration `json:"refreshTokenTTL,omitempty"`
+
 	// What a second login of a user who is online does on the line protocol: Reject
 	// refuses it, Replace ends the first, Allow keeps both.
 	// Default: Reject.
 	// +optional
 	// +kubebuilder:default=Reject
 	DuplicateLogin DuplicateLogin `json:"duplicateLogin,omitempty"`
+
+	// Sessions a user may have online at once, over all chat servers, where
+	// duplicateLogin is Allow. Unset: no limit.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MaxSessionsPerUser *int32 `json:"maxSessionsPerUser,omitempty"`
+
+	// Wrong passwords that may be given for an account in an hour, over all chat
+	// servers. 0: no limit. Unset: 20.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	LoginAttemptsPerHour *int32 `json:"loginAttemptsPerHour,omitempty"`
 
 	// Secret with accounts: lines "user:password" or "user:<bcrypt hash>".
 	// +optional
@@ -221,6 +256,18 @@ type LimitsSpec struct {
 	// +kubebuilder:default=200
 	// +kubebuilder:validation:Minimum=0
 	RequestsPerHour *int32 `json:"requestsPerHour,omitempty"`
+
+	// Calls of /api that take a password which an address may make in a minute, over all
+	// chat servers. 0: no limit. Unset: 5.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	AuthRequestsPerMinute *int32 `json:"authRequestsPerMinute,omitempty"`
+
+	// Other calls of /api that an address may make in a minute, over all chat servers.
+	// 0: no limit. Unset: 100.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	APIRequestsPerMinute *int32 `json:"apiRequestsPerMinute,omitempty"`
 
 	// Connections an address may hold on a chat server. 0: no limit.
 	// Default: 0.

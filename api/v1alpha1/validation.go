@@ -3,6 +3,7 @@ package v1alpha1
 import (
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,12 @@ func validateServer(s *ServerSpec, must mustFunc) {
 	}
 	must(between(s.Auth.AccessTokenTTL, time.Minute, 24*time.Hour),
 		"auth.accessTokenTTL must be from 1m to 24h, written like 1h or 15m")
+	must(slices.Contains([]LogLevel{"", LogLevelDebug, LogLevelInfo, LogLevelWarn, LogLevelError}, s.LogLevel),
+		"server.logLevel must be Debug, Info, Warn or Error")
+	must(s.Auth.RefreshTokenTTL == nil || between(*s.Auth.RefreshTokenTTL, time.Hour, 8760*time.Hour),
+		"auth.refreshTokenTTL must be from 1h to 8760h, written like 720h")
+	must(s.Auth.MaxSessionsPerUser == nil || s.Auth.DuplicateLogin == DuplicateLoginAllow,
+		"auth.maxSessionsPerUser counts logins that duplicateLogin allows beside each other: set auth.duplicateLogin to Allow, or remove maxSessionsPerUser")
 	must(s.Limits.MaxMessageBytes > 0, "limits.maxMessageBytes must be at least 1")
 	must(s.History.Count > 0, "history.count must be at least 1")
 	must(s.History.Age.Duration >= time.Minute,

@@ -15,6 +15,21 @@ import (
 func (in *AuthSpec) DeepCopyInto(out *AuthSpec) {
 	*out = *in
 	out.AccessTokenTTL = in.AccessTokenTTL
+	if in.RefreshTokenTTL != nil {
+		in, out := &in.RefreshTokenTTL, &out.RefreshTokenTTL
+		*out = new(Duration)
+		**out = **in
+	}
+	if in.MaxSessionsPerUser != nil {
+		in, out := &in.MaxSessionsPerUser, &out.MaxSessionsPerUser
+		*out = new(int32)
+		**out = **in
+	}
+	if in.LoginAttemptsPerHour != nil {
+		in, out := &in.LoginAttemptsPerHour, &out.LoginAttemptsPerHour
+		*out = new(int32)
+		**out = **in
+	}
 	if in.Users != nil {
 		in, out := &in.Users, &out.Users
 		*out = new(UsersSource)
@@ -312,6 +327,16 @@ func (in *LimitsSpec) DeepCopyInto(out *LimitsSpec) {
 	}
 	if in.RequestsPerHour != nil {
 		in, out := &in.RequestsPerHour, &out.RequestsPerHour
+		*out = new(int32)
+		**out = **in
+	}
+	if in.AuthRequestsPerMinute != nil {
+		in, out := &in.AuthRequestsPerMinute, &out.AuthRequestsPerMinute
+		*out = new(int32)
+		**out = **in
+	}
+	if in.APIRequestsPerMinute != nil {
+		in, out := &in.APIRequestsPerMinute, &out.APIRequestsPerMinute
 		*out = new(int32)
 		**out = **in
 	}

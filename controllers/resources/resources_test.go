@@ -32,8 +32,9 @@ host: chat.example.com
 server:
   image: registry.example/chatserver:2
   autoscaling: {minReplicas: 3, maxReplicas: 7, targetCPU: 50, behavior: {scaleDown: {stabilizationWindowSeconds: 15}}}
-  auth: {registration: Closed, accessTokenTTL: 15m, duplicateLogin: Replace, demoUsers: true, users: {secretRef: {name: people}}}
-  limits: {maxMessageBytes: 500, messagesPer10Seconds: 0, requestsPerHour: 0, connectionsPerAddress: 5}
+  auth: {registration: Closed, accessTokenTTL: 15m, refreshTokenTTL: 48h, duplicateLogin: Allow, maxSessionsPerUser: 3, loginAttemptsPerHour: 7, demoUsers: true, users: {secretRef: {name: people}}}
+  limits: {maxMessageBytes: 500, messagesPer10Seconds: 0, requestsPerHour: 0, authRequestsPerMinute: 0, apiRequestsPerMinute: 50, connectionsPerAddress: 5}
+  logLevel: Debug
   history: {count: 5, age: 24h}
   allowedOrigins: [https://www.example.com]
   drain: {window: 30s}
@@ -152,6 +153,23 @@ func TestChangedAccountsReplacePodsAndMissingOnesDoNot(t *testing.T) {
 	in.Observed.UsersMissing, in.Observed.UsersHash = false, "another-hash"
 	if roll := ServerRoll(in); roll != "server.auth.users" {
 		t.Errorf("with other accounts, pods are replaced for %q", roll)
+	}
+}
+
+func TestASettingThatIsChangedReplacesChatServersAndSaysWhich(t *testing.T) {
+	for field, spec := range map[string]string{
+		"server.auth.refreshTokenTTL":      `{auth: {refreshTokenTTL: 24h}}`,
+		"server.auth.loginAttemptsPerHour": `{auth: {loginAttemptsPerHour: 5}}`,
+		"server.limits":                    `{limits: {apiRequestsPerMinute: 5}}`,
+		"server.logLevel":                  `{logLevel: Warn}`,
+		"server.auth.duplicateLogin, server.auth.maxSessionsPerUser": `{auth: {duplicateLogin: Allow, maxSessionsPerUser: 2}}`,
+	} {
+		before := running(t, inputFor(t, `host: chat.example.com`))
+		after := inputFor(t, `{host: chat.example.com, server: `+spec+`}`)
+		after.Observed = before.Observed
+		if roll := ServerRoll(after); roll != field {
+			t.Errorf("%s: pods are replaced for %q, want %q", spec, roll, field)
+		}
 	}
 }
 

@@ -69,12 +69,16 @@ func serverInputs(in Input) []templateInput {
 		{"server.resources", s.Resources},
 		{"server.auth.registration", s.Auth.Registration},
 		{"server.auth.accessTokenTTL", s.Auth.AccessTokenTTL},
+		{"server.auth.refreshTokenTTL", s.Auth.RefreshTokenTTL},
 		{"server.auth.duplicateLogin", s.Auth.DuplicateLogin},
+		{"server.auth.maxSessionsPerUser", s.Auth.MaxSessionsPerUser},
+		{"server.auth.loginAttemptsPerHour", s.Auth.LoginAttemptsPerHour},
 		{"server.auth.users", usersInput{s.Auth.Users, in.usersHash()}},
 		{"server.auth.demoUsers", s.Auth.DemoUsers},
 		{"server.limits", s.Limits},
 		{"server.history", s.History},
 		{"server.allowedOrigins", s.AllowedOrigins},
+		{"server.logLevel", s.LogLevel},
 		{"server.drain", s.Drain},
 		{"server.lineProtocol.enabled", s.LineProtocol.On()},
 		{"server.trustedProxies", s.TrustedProxies},
@@ -182,6 +186,16 @@ func serverArgs(in Input) []string {
 	args = appendNumber(args, "--messages-per-10s", s.Limits.MessagesPer10Seconds)
 	args = appendNumber(args, "--requests-per-hour", s.Limits.RequestsPerHour)
 	args = appendNumber(args, "--max-connections-per-address", s.Limits.ConnectionsPerAddress)
+	args = appendNumber(args, "--auth-requests-per-minute", s.Limits.AuthRequestsPerMinute)
+	args = appendNumber(args, "--api-requests-per-minute", s.Limits.APIRequestsPerMinute)
+	args = appendNumber(args, "--login-attempts-per-hour", s.Auth.LoginAttemptsPerHour)
+	args = appendNumber(args, "--max-sessions-per-user", s.Auth.MaxSessionsPerUser)
+	if s.Auth.RefreshTokenTTL != nil {
+		args = append(args, "--refresh-token-ttl="+s.Auth.RefreshTokenTTL.String())
+	}
+	if s.LogLevel != "" {
+		args = append(args, "--log-level="+strings.ToLower(string(s.LogLevel)))
+	}
 	if s.LineProtocol.On() {
 		args = append(args, "--line-tls-cert-file="+serverLineDir+"/tls.crt", "--line-tls-key-file="+serverLineDir+"/tls.key")
 	}
