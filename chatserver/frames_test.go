@@ -5,9 +5,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +88,17 @@ func (c *rawSocket) expect(opcode byte, text string) {
 	}
 }
 
+// expectPeace fails if anything, an end included, comes within a moment.
+func (c *rawSocket) expectPeace() {
+	c.t.Helper()
+	if err := c.nc.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		c.t.Fatal(err)
+	}
+	if _, err := c.br.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Errorf("something came, or the end: %v", err)
+	}
+}
+
 func (c *rawSocket) read(what string) {
 	c.t.Helper()
 	head := make([]byte, 2)
@@ -110,6 +123,7 @@ func (c *rawSocket) read(what string) {
 const (
 	opContinuation = 0x0
 	opText         = 0x1
+	opClose        = 0x8
 	opPing         = 0x9
 	opPong         = 0xa
 	lastFrame      = 0x80
@@ -169,5 +183,18 @@ func TestFramesArriveWholeHoweverTheyAreCut(t *testing.T) {
 		c.expect(opPong, "three")
 		c.trickle(next[1:])
 		c.expect(opText, "the next")
+	})
+}
+
+// A server that closed its end before the client has answered the farewell would have
+// the network throw away what the client has not read yet.
+func TestWhoIsTurnedAwayIsWaitedFor(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user := newUser(t, w.store, "twice")
+		connect(t, w.one, user).expect(map[string]any{"type": "userList"})
+		c := dialRaw(t, w.two, login(t, w.two, user), nil)
+		c.expect(opText, "already_online")
+		c.expect(opClose, "online elsewhere")
+		c.expectPeace()
 	})
 }

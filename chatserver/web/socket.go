@@ -130,6 +130,7 @@ func (c *socket) turnAway(err error) {
 	ctx, cancel := context.WithTimeout(c.ctx, headerTimeout)
 	defer cancel()
 	_ = c.ws.Write(ctx, websocket.MessageText, event.AppendJSON(nil)) // the close code says it too
+	c.conn.Wait()                                                     // for the peer's farewell
 	_ = c.ws.Close(websocket.StatusCode(code), event.Message)
 }
 
