@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -104,20 +103,19 @@ const patienceToCome = 20 * time.Second
 
 // moveIn is move for who comes.
 func (h *Hub) moveIn(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patienceToCome, errCrowd)
+	ctx, cancel := context.WithTimeoutCause(ctx, patienceToCome, ErrCrowd)
 	defer cancel()
 	return h.move(ctx)
 }
 
-var errCrowd = errors.New("too many came at once: this client has waited too long for its turn")
-
 // Attach makes a connection a client of its user: present, reachable, counted.
-// ErrDraining, ErrLoggedOut and store.ErrOnline say why it cannot be.
+// ErrDraining, ErrLoggedOut, ErrCrowd and store.ErrOnline say why it cannot be.
 func (h *Hub) Attach(ctx context.Context, login Login, t Transport, o AttachOptions) (*Client, error) {
 	// Not the caller's deadline: a client that goes away while it comes in has
 	// to be let out again in order.
 	ctx = context.WithoutCancel(ctx)
 	if err := h.moveIn(ctx); err != nil {
+		h.metrics.refused.WithLabelValues(t.Protocol(), reason(err)).Inc()
 		return nil, err
 	}
 	defer h.moved()

@@ -36,6 +36,8 @@ var (
 	ErrDraining = errors.New("this server is going away: connect again to reach another one")
 	// ErrLoggedOut refuses clients whose session was ended.
 	ErrLoggedOut = errors.New("this session was logged out: log in again")
+	// ErrCrowd refuses clients because too many others came before them.
+	ErrCrowd = errors.New("too many came at once: this client has waited too long for its turn")
 )
 
 // Config is what the hub has to be told. Zero numbers get the stated default.

@@ -86,6 +86,8 @@ func reason(err error) string {
 		return "draining"
 	case errors.Is(err, ErrLoggedOut):
 		return "logged_out"
+	case errors.Is(err, ErrCrowd):
+		return "crowd"
 	}
 	return "error"
 }

@@ -32,9 +32,10 @@ type Watchdog struct {
 	cut   bool   // CutAll was called
 }
 
-// Owner is told what becomes of a connection. Its methods must not block for long.
+// Owner is told what becomes of a connection.
 type Owner interface {
-	// Silent is called at every tick with the time since the last byte was read.
+	// Silent is called at every tick with the time since the last byte was read; it
+	// must not block.
 	Silent(*Conn, time.Duration)
 	// Resume is called on a goroutine of its own when a parked connection has
 	// something to read, or has ended.

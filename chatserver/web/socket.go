@@ -123,6 +123,8 @@ func (c *socket) turnAway(err error) {
 		code, event.Code, event.Message = protocol.CloseOnline, protocol.CodeOnline, "you are online elsewhere already: log out there first"
 	case errors.Is(err, hub.ErrDraining):
 		code, event.Message = protocol.CloseServiceRestart, "this server is going away: connect again"
+	case errors.Is(err, hub.ErrCrowd):
+		event.Message = err.Error() + ": try again in a moment" // no defect; the hub counts it
 	default:
 		c.server.Log.ErrorContext(c.ctx, "a client could not be attached", "error", err)
 		event.Message = "the service cannot answer now: try again in a moment"
