@@ -118,6 +118,8 @@ func (c *session) refused(err error) {
 		c.fail(protocol.CodeOnline, "this user is online elsewhere already: log out there first")
 	case errors.Is(err, hub.ErrDraining):
 		c.goodbye("this server is going away: please connect again")
+	case errors.Is(err, hub.ErrCrowd): // no defect; the hub counts it
+		c.fail(protocol.CodeUnavailable, err.Error()+": try again in a moment")
 	default:
 		c.server.Log.ErrorContext(c.ctx, "an account could not be served", "error", err)
 		c.fail(protocol.CodeUnavailable, "the service cannot answer now: try again in a moment")
